@@ -14,7 +14,7 @@ from typing import Final, final
 
 from protocol import deadlines, limits
 from protocol.frameworks import admit, ground
-from protocol.ids import CaseId, Instant, PartyId, case_id
+from protocol.ids import CaseId, Digest, Instant, PartyId, case_id
 from protocol.problems import Refused
 from protocol.procedures import PROCEDURES
 from protocol.sayings import (
@@ -133,6 +133,11 @@ def chain_of(statement: Statement) -> CaseId:
             return CaseId(named)
         case _:
             raise Refused("type-refused", reason=f"{statement.typ} is of no case")
+
+
+def opened_by(case: CaseId, request: Digest) -> bool:
+    """Whether the statement of that digest is the one that opened the case: the id is made of both."""
+    return case_id(int(case[:8] + case[9:13], 16) // 1000, request) == case
 
 
 def stage_of(statement: Statement) -> Stage:

@@ -1,7 +1,7 @@
 """The registry of log events: each name with the fields that it may carry, for gateway and desk alike.
 
 What stands in no row is not written (`channels.logs` drops and counts it). No row has a field for a target, a name, a key, a
-token or a body: what is not here cannot get into a log even by mistake.
+token or a body: what is not here cannot get into a log even by mistake. An error's type and way are `channels.logs`' own.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ _REQUEST: Final = frozenset(
     }
 )
 _CHAIN: Final = frozenset({"case", "authority", "kind", "stage", "seq", "digest", "reason", "code", "kid"})
-_LOOP: Final = frozenset({"loop", "error", "entries", "reason"})
+_LOOP: Final = frozenset({"loop", "entries", "reason"})
 
 EVENTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
@@ -34,7 +34,7 @@ EVENTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "gateway.stopping": frozenset({"signal"}),
         "gateway.stopped": frozenset({"open_requests"}),
         "request.served": _REQUEST,
-        "request.failed": _REQUEST | {"error", "trace"},
+        "request.failed": _REQUEST,
         "statement.taken": _CHAIN,
         "statement.refused": _CHAIN,
         "case.overdue": _CHAIN,
@@ -43,7 +43,8 @@ EVENTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "relay.refused": _CHAIN | {"entry"},
         "entry.dead": frozenset({"stream", "entry", "reason", "deliveries"}),
         "blobs.swept": frozenset({"entries"}),
-        "loop.failed": _LOOP | {"trace"},
+        "loop.failed": _LOOP,
+        "library.warned": frozenset({"library"}),
         # the desk
         "desk.started": frozenset({"platform", "entity", "version", "keyset"}),
         "desk.stopped": frozenset(),

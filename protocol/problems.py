@@ -155,6 +155,7 @@ class Refused(Exception):
         self.places = places
         self.article = article
         self.wait = wait
+        self.rejection: bytes | None = None  # signed, when the sender of the statement was authenticated
 
     @property
     def row(self) -> Row:

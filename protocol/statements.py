@@ -131,6 +131,36 @@ def read(raw: bytes, keys: Keys, at: Instant | None, *, kinds: Iterable[str] = K
     return Statement(raw, digest_of(raw), token.typ, holder, said)
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class Name:
+    """What a statement calls itself. Believed by nobody: it serves to find the same bytes again, and for nothing else."""
+
+    issuer: str
+    jti: str
+    digest: Digest
+
+
+def named(raw: bytes) -> Name:
+    """The name of a statement that nobody has verified yet. Raises Refused (400, 422) for its form."""
+    token = _parsed(raw)
+    try:
+        said = strict.loads_compact(token.payload, max_depth=limits.DEPTH)
+    except NotStrict as error:
+        raise Refused(_STRICT.get(error.flaw, "not-json"), reason=f"claims {error.flaw}") from None
+    issuer, jti = said.get("iss"), said.get("jti")
+    missing = [Place(f"/{name}", "a text") for name, found in (("iss", issuer), ("jti", jti)) if found is None]
+    if missing:
+        raise Refused("missing-member", places=tuple(missing), reason="no name")
+    if not isinstance(issuer, str) or not isinstance(jti, str):
+        raise Refused(
+            "invalid-member",
+            places=(Place("/jti", "a UUIDv7"), Place("/iss", "a party's id")),
+            reason="name is no text",
+        )
+    return Name(issuer, jti, digest_of(raw))
+
+
 def fresh(statement: Statement, now: Instant, *, within: timedelta = limits.FRESH) -> None:
     """Refuse what is older than five minutes (a proof: `within`) or from the future.
 

@@ -1,0 +1,63 @@
+"""What an operator of the gateway may choose: one TOML file, over which environment variables go. Parsed once, in `app`.
+
+Paths in the file are relative to the file. Every field has a good default, but for those that only the operator knows.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from protocol.sayings import PlatformId
+
+
+class GatewaySettings(BaseSettings):
+    """The gateway's settings. Environment: `ROGATORY_GATEWAY_<FIELD>`."""
+
+    model_config = SettingsConfigDict(env_prefix="ROGATORY_GATEWAY_", extra="forbid", frozen=True)
+
+    platform: PlatformId
+    ring: Path
+    passphrase_file: Path
+    keyset: Path
+    root: Path  # the root's public key, as JWK
+    channel: str
+    data: Path = Path("data")
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8440
+    public_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#]+$")] = "http://127.0.0.1:8440"
+    contact: Annotated[str, StringConstraints(pattern=r"^(mailto:|https://|tel:)\S+$")] = "mailto:security@invalid"
+    drain: timedelta = timedelta(seconds=20)  # how long a stop waits for what was accepted
+    connections_per_address: Annotated[int, Field(ge=1)] = 256
+    in_flight: Annotated[int, Field(ge=1)] = 2_048  # requests at once
+    requests_per_minute: Annotated[int, Field(ge=1)] = 6_000  # of one party
+    burst: Annotated[int, Field(ge=1)] = 600
+
+
+def load(config: Path) -> GatewaySettings:
+    """The settings in a TOML file. Raises `pydantic.ValidationError`, `OSError`, `tomllib.TOMLDecodeError`."""
+    folder = config.resolve().parent
+
+    class FromFile(GatewaySettings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (we read no .env file)
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (secrets are files of their own)
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config)
+
+    found = FromFile()
+    paths = {name: folder / getattr(found, name) for name in ("ring", "passphrase_file", "keyset", "root", "data")}
+    return found.model_copy(update={**paths, "channel": _beside(found.channel, folder)})
+
+
+def _beside(url: str, folder: Path) -> str:
+    """A relative SQLite path is relative to the file of the settings."""
+    scheme, _, path = url.partition(":///")
+    return f"sqlite:///{(folder / path).resolve()}" if scheme == "sqlite" else url

@@ -1,0 +1,189 @@
+"""The record, in the verbs of the domain. An engine is a file beside this one; they share a contract test and no code.
+
+What `append` returns for is durable. The gateway's loops and routes know this module alone, never an engine.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Final, Protocol, final
+
+from protocol.chains import Row
+from protocol.ids import CaseId, Digest, Instant, PartyId
+from protocol.sayings import Stage
+
+
+class StoreError(Exception):
+    """The store cannot keep or find something. `flaw` is a short constant, safe to log."""
+
+    def __init__(self, flaw: str) -> None:
+        super().__init__(flaw)
+        self.flaw = flaw
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CaseRow:
+    """A case as it stands in lists and in the clock's index."""
+
+    case: CaseId
+    authority: PartyId
+    entity: str
+    state: str
+    received: Instant
+    due: Instant | None
+    overdue: bool
+    steps: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class BlobRow:
+    """A blob of ciphertext: its size in bytes, who sent it, and the case that names it, if one does."""
+
+    digest: Digest
+    size: int
+    owner: PartyId
+    case: CaseId | None
+    entity: str | None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One row of a chain with all that must become durable with it, or not at all."""
+
+    chain: str
+    seq: int
+    stage: Stage
+    at: Instant
+    of: Digest
+    receipt: bytes
+    issuer: PartyId | None = None
+    jti: str | None = None
+    statement: bytes | None = None
+    sealed: tuple[Digest, bytes] | None = None  # the sealed part that the statement names
+    case: CaseRow | None = None  # the case after this row; None for a registry chain
+    state: str | None = None  # the authority's state after this row; None for a case
+    blobs: tuple[Digest, ...] = ()  # blobs that belong to the case from now on
+    entities: tuple[str, ...] = ()  # whose desks must learn of it
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A statement that is here already: its digest, its chain, and the receipt that was given for it."""
+
+    digest: Digest
+    chain: str
+    receipt: bytes
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """An outbox row: what an entity's desk has not said yet that it holds."""
+
+    id: int
+    entity: str
+    receipt: bytes | None
+    statement: bytes | None
+    rejection: bytes | None
+    sealed: bytes | None
+    attempts: int
+
+
+class Store(Protocol):
+    """What an engine does. Every verb raises StoreError when it cannot."""
+
+    async def append(self, commits: Sequence[Commit]) -> list[bool]:
+        """Keep these rows, durably, in one transaction. False for each whose place or name was taken meanwhile."""
+        ...
+
+    async def named(self, issuer: str, jti: str) -> Known | None:
+        """The statement of that name, which is unique for ever."""
+        ...
+
+    async def chain(self, chain: str) -> list[Row]:
+        """The rows of a case or a registry chain, in order."""
+        ...
+
+    async def authorities(self) -> list[PartyId]:
+        """All authorities that ever applied."""
+        ...
+
+    async def owner(self, case: CaseId) -> PartyId | None:
+        """The authority of a case."""
+        ...
+
+    async def cases(self, authority: PartyId, after: CaseId | None, limit: int) -> list[CaseRow]:
+        """An authority's cases after a cursor, oldest first."""
+        ...
+
+    async def sealed(self, digest: Digest) -> tuple[bytes, CaseId] | None:
+        """A sealed part, and the case that names it."""
+        ...
+
+    async def blob(self, digest: Digest) -> BlobRow | None:
+        """What is known of a blob."""
+        ...
+
+    async def blob_stored(self, digest: Digest, size: int, owner: PartyId, at: Instant) -> None:
+        """A blob is on disk. Sending it again changes nothing."""
+        ...
+
+    async def blob_fetched(self, case: CaseId, digest: Digest, at: Instant) -> frozenset[Digest]:
+        """A blob of a case was fetched to its last byte. Returns all that were."""
+        ...
+
+    async def orphans(self, before: Instant, limit: int) -> list[Digest]:
+        """Blobs that came before then and that no statement names."""
+        ...
+
+    async def forget_blobs(self, digests: Sequence[Digest]) -> None:
+        """Orphans that were swept."""
+        ...
+
+    async def reject(self, entity: str, rejection: bytes) -> None:
+        """Tell a desk that something it said was not taken."""
+        ...
+
+    async def owed(self, entity: str, now: Instant, limit: int) -> list[Owed]:
+        """What is to be published to an entity's desk now, oldest first."""
+        ...
+
+    async def published(self, rows: Sequence[Owed], again: Mapping[int, Instant]) -> None:
+        """These were published; each comes again at its time unless it is settled before. A rejection is settled."""
+        ...
+
+    async def settle(self, entity: str, chain: str, of: Digest) -> bool:
+        """The desk holds the chain up to the row of that digest. False when there is no such row."""
+        ...
+
+    async def accepted(self, entity: str, of: Digest, acceptance: bytes) -> None:
+        """Keep what a desk said of a registry statement."""
+        ...
+
+    async def acceptances(self, of: Digest) -> list[bytes]:
+        """What desks said of a registry statement."""
+        ...
+
+    async def overdue(self, now: Instant, limit: int) -> list[CaseRow]:
+        """Cases whose answer was owed before `now` and of which no notice was given, longest first."""
+        ...
+
+    async def lease(self, name: str, holder: str, now: Instant, length: timedelta) -> bool:
+        """Take or keep the lease of that name, so that one process alone does a thing."""
+        ...
+
+    async def counts(self) -> dict[str, int]:
+        """How many rows each table has. For operators and tests."""
+        ...
+
+    async def close(self) -> None:
+        """Release the store."""
+        ...
+
+
+ENGINES: Final[Mapping[str, str]] = MappingProxyType({"sqlite": "gateway.store.sqlite"})
