@@ -317,10 +317,13 @@ def _connect(path: Path) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
-    found = connection.execute("SELECT * FROM pragma_application_id, pragma_user_version").fetchone()
-    if found != _FORMAT:
+    try:
+        found = connection.execute("SELECT * FROM pragma_application_id, pragma_user_version").fetchone()
+        if found != _FORMAT:
+            raise ChannelError("not-a-channel")
+        # What was removed is overwritten where the page is written anyway; the full form costs a fifth of the speed.
+        connection.execute("PRAGMA secure_delete = FAST")
+    except (sqlite3.Error, ChannelError):
         connection.close()
-        raise ChannelError("not-a-channel")
-    # What was removed is overwritten where the page is written anyway; the full form costs a fifth of the speed.
-    connection.execute("PRAGMA secure_delete = FAST")
+        raise
     return connection

@@ -293,9 +293,9 @@ class Platform:
         """The folder that `rogatory keys init` makes, with these very keys, and rings that open fast."""
         folder.chmod(0o700)
         url = f"http://127.0.0.1:{port}"
-        public = {"keyset": "../public/keyset.jws", "root": "../public/root.jwk"}
-        channel = {"channel": "sqlite:///../channel/queue.db", "data": "data"}
-        deep = {name: "../" + path for name, path in public.items()}
+        public: dict[str, object] = {"keyset": "../public/keyset.jws", "root": "../public/root.jwk"}
+        channel: dict[str, object] = {"channel": "sqlite:///../channel/queue.db", "data": "data"}
+        deep = {name: f"../{path}" for name, path in public.items()}
         self._ring(folder / "root", "root", {Role.ROOT: self.root})
         for name in ("public", "channel"):
             (folder / name).mkdir(mode=0o700)
@@ -303,7 +303,7 @@ class Platform:
         (folder / "public/root.jwk").write_text(json.dumps(self.root.public.jwk()))
         at = folder / "gateway"
         keys: dict[Role, Secret] = {Role.GATEWAY: self.gateway, Role.GATEWAY_QUEUE: self.gateway_queue}
-        listens: dict[str, str | int] = {"host": "127.0.0.1", "port": port, "public_url": url}
+        listens: dict[str, object] = {"host": "127.0.0.1", "port": port, "public_url": url}
         self._party(at, "gateway", keys, {"platform": self.id} | listens | public | channel)
         at, desk = folder / "desk", self.desk
         sealing = SealingSecret(desk.identity)

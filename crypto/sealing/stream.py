@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from secrets import token_bytes
-from typing import Final, Protocol, Self, TypeVar, final, runtime_checkable
+from typing import Final, Protocol, Self, TypeVar, final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -49,11 +49,6 @@ class Sink(Protocol):
         ...
 
 
-@runtime_checkable
-class _Fills(Protocol):
-    def readinto(self, buffer: memoryview, /) -> int | None: ...
-
-
 # One step: content, room for the result, number of its first chunk, whether it is the last; tells how far the room was used.
 _Work = Callable[[memoryview, memoryview, int, bool], int]
 
@@ -64,6 +59,7 @@ class Reader:
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        self._readinto: Callable[[memoryview], int | None] | None = getattr(source, "readinto", None)
         self._before = b""
 
     def put_back(self, content: bytes) -> None:
@@ -82,13 +78,13 @@ class Reader:
 
     def fill(self, room: bytearray) -> int:
         """Fill `room`, and tell how far: short only at the end."""
-        if self._before or not isinstance(self._source, _Fills):
+        if self._before or self._readinto is None:
             taken = self.take(len(room))
             room[: len(taken)] = taken
             return len(taken)
         view = memoryview(room)
         at = 0
-        while at < len(view) and (got := _ready(self._source.readinto(view[at:]))):
+        while at < len(view) and (got := _ready(self._readinto(view[at:]))):
             at += got
         return at
 
@@ -108,7 +104,7 @@ def encrypt(file_key: bytes, reader: Reader, sink: Sink) -> None:
     """Seal all that `reader` has left into `sink`: nonce, then chunks."""
     nonce = token_bytes(NONCE)
     write_all(sink, memoryview(nonce))
-    _pump(reader, sink, CHUNK, _SEALED_CHUNK, partial(_encrypt_step, _payload_key(file_key, nonce)))
+    _pump(reader, sink, CHUNK, _SEALED_CHUNK, partial(_encrypt_step, _cipher(file_key, nonce)))
 
 
 def decrypt(file_key: bytes, reader: Reader, sink: Sink) -> None:
@@ -119,7 +115,7 @@ def decrypt(file_key: bytes, reader: Reader, sink: Sink) -> None:
     nonce = reader.take(NONCE)
     if len(nonce) != NONCE:
         raise SealingError("payload-cut")
-    _pump(reader, sink, _SEALED_CHUNK, CHUNK, partial(_decrypt_step, _payload_key(file_key, nonce)))
+    _pump(reader, sink, _SEALED_CHUNK, CHUNK, partial(_decrypt_step, _cipher(file_key, nonce)))
 
 
 def _pump(reader: Reader, sink: Sink, chunk_in: int, chunk_out: int, work: _Work) -> None:
@@ -162,7 +158,7 @@ def _pump_steps(reader: Reader, sink: Sink, idle: list[_Slot], work: _Work) -> N
             if not idle:
                 write_oldest()
             following = idle.pop()
-            size_following = reader.fill(following.content)
+            size_following = reader.fill(following.content) if size == len(held.content) else 0
             content = memoryview(held.content)[:size]
             last = size_following == 0
             busy.append((held, threads.submit(work, content, memoryview(held.room), step * _CHUNKS, last)))
@@ -173,8 +169,7 @@ def _pump_steps(reader: Reader, sink: Sink, idle: list[_Slot], work: _Work) -> N
             write_oldest()
 
 
-def _encrypt_step(key: bytes, content: memoryview, room: memoryview, first: int, last: bool) -> int:
-    cipher = ChaCha20Poly1305(key)  # one a step: threads that share one take turns
+def _encrypt_step(cipher: ChaCha20Poly1305, content: memoryview, room: memoryview, first: int, last: bool) -> int:
     used = 0
     # An empty payload is one empty chunk.
     for number, at in enumerate(range(0, len(content) or 1, CHUNK), first):
@@ -184,8 +179,7 @@ def _encrypt_step(key: bytes, content: memoryview, room: memoryview, first: int,
     return used
 
 
-def _decrypt_step(key: bytes, content: memoryview, room: memoryview, first: int, last: bool) -> int:
-    cipher = ChaCha20Poly1305(key)
+def _decrypt_step(cipher: ChaCha20Poly1305, content: memoryview, room: memoryview, first: int, last: bool) -> int:
     used = 0
     for number, at in enumerate(range(0, len(content) or 1, _SEALED_CHUNK), first):
         chunk = content[at : at + _SEALED_CHUNK]
@@ -199,8 +193,8 @@ def _decrypt_step(key: bytes, content: memoryview, room: memoryview, first: int,
     return used
 
 
-def _payload_key(file_key: bytes, nonce: bytes) -> bytes:
-    return HKDF(SHA256(), 32, salt=nonce, info=b"payload").derive(file_key)
+def _cipher(file_key: bytes, nonce: bytes) -> ChaCha20Poly1305:
+    return ChaCha20Poly1305(HKDF(SHA256(), 32, salt=nonce, info=b"payload").derive(file_key))
 
 
 def _nonce(number: int, *, last: bool) -> bytes:

@@ -64,7 +64,7 @@ async def test_what_is_sent_comes_out_as_it_went_in(line: Line) -> None:
     plains = [b"one", b"", b"\0" * 5000, bytes(range(256))]
     ids = await line.outgoing.send(plains)
     assert list(zip(ids, plains, strict=True)) == [(one.lease.entry.id, one.plain) for one in await line.take()]
-    assert [] == line.dead
+    assert line.dead == []
 
 
 async def test_what_lies_on_the_disk_shows_neither_content_nor_its_size(line: Line) -> None:
@@ -81,7 +81,7 @@ async def test_what_lies_on_the_disk_shows_neither_content_nor_its_size(line: Li
 
 async def test_entry_ids_are_uuids_of_version_7(line: Line) -> None:
     ids = [UUID(bytes=one) for one in await line.outgoing.send([b""] * 50)]
-    assert 50 == len(set(ids))
+    assert len(set(ids)) == 50
     assert {7} == {one.version for one in ids}
     assert {"specified in RFC 4122"} == {one.variant for one in ids}
     assert {int(START.timestamp() * 1000)} == {one.int >> 80 for one in ids}
@@ -92,7 +92,7 @@ async def test_an_acknowledged_entry_is_gone_and_another_comes_again(line: Line)
     one, _ = await line.take()
     await line.incoming.ack([one])
     line.now += LEASE
-    assert [(b"two", 2)] == [(opened.plain, opened.lease.deliveries) for opened in await line.take()]
+    assert [(opened.plain, opened.lease.deliveries) for opened in await line.take()] == [(b"two", 2)]
 
 
 async def test_a_rejected_entry_is_dead_with_its_reason(line: Line) -> None:
@@ -111,7 +111,7 @@ async def test_what_does_not_open_is_dead_and_told_and_stops_nothing(line: Line)
     (foreign,) = await line.outgoing.send([b"for another"])
     line.key = line.desk.public
     await line.outgoing.send([b"last"])
-    assert [b"first", b"last"] == [one.plain for one in await line.take()]
+    assert [one.plain for one in await line.take()] == [b"first", b"last"]
     assert [(b"x" * 16, "box-form"), (b"y" * 16, "box-form"), (foreign, "not-our-key")] == line.dead
     dead = [(letter.entry_id, letter.reason) for letter in await line.channel.dead(STREAM, 10)]
     assert line.dead == dead[::-1]
@@ -125,7 +125,7 @@ async def test_an_entry_moved_to_another_stream_or_id_does_not_open(line: Line) 
     (own,) = await line.raw()
     await line.channel.ack([own])
     await line.channel.publish(STREAM, [other.entry, Entry(b"z" * 16, own.entry.body)])
-    assert [] == await line.take()
+    assert await line.take() == []
     assert [(other.entry.id, "moved"), (b"z" * 16, "moved")] == line.dead
 
 
@@ -145,20 +145,20 @@ async def test_a_turned_key_is_used_at_once_and_both_epochs_open(line: Line) -> 
     line.key = following.public
     await line.outgoing.send([b"after"])
     opened = await line.inwards(following, line.desk).receive(10, LEASE, NOW)
-    assert [b"before", b"after"] == [one.plain for one in opened]
+    assert [one.plain for one in opened] == [b"before", b"after"]
 
 
 async def test_what_is_too_long_is_refused_before_anything_is_sent(line: Line) -> None:
-    with pytest.raises(BoxError, match="^too-long$"):
+    with pytest.raises(BoxError, match=r"^too-long$"):
         await line.outgoing.send([b"short", bytes(PLAIN_MAX + 1)])
     assert Depth(waiting=0, leased=0, dead=0) == await line.channel.depth(STREAM)
 
 
 @pytest.mark.parametrize("stream", ["", "A", "a/b"])
 async def test_both_ends_want_a_streams_name(line: Line, stream: str) -> None:
-    with pytest.raises(ChannelError, match="^stream-name$"):
+    with pytest.raises(ChannelError, match=r"^stream-name$"):
         line.out(stream)
-    with pytest.raises(ChannelError, match="^stream-name$"):
+    with pytest.raises(ChannelError, match=r"^stream-name$"):
         Incoming(line.channel, stream, Receiver([line.desk]), line.bury)
 
 

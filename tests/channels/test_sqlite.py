@@ -57,13 +57,13 @@ async def test_only_its_owner_may_read_what_lies_there(file: Path, open_it: Open
     finally:
         os.umask(old)
     found = {one.name: stat.S_IMODE(one.stat().st_mode) for one in file.parent.iterdir()}
-    assert {"channel.db": 0o600, "channel.db-wal": 0o600, "channel.db-shm": 0o600} == found
+    assert found == {"channel.db": 0o600, "channel.db-wal": 0o600, "channel.db-shm": 0o600}
 
 
 async def test_a_folder_that_is_not_there_is_made_for_the_owner_alone(tmp_path: Path) -> None:
     file = tmp_path / "a" / "channel.db"
     await SqliteChannel(file, clock).close()
-    assert 0o700 == stat.S_IMODE(file.parent.stat().st_mode)
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 
 def other_mode(file: Path) -> None:
@@ -120,13 +120,13 @@ def later_format(file: Path) -> None:
 )
 def test_no_other_file_is_taken_for_a_channel(file: Path, place: Callable[[Path], None], flaw: str) -> None:
     place(file)
-    with pytest.raises(ChannelError, match=f"^{flaw}$"):
+    with pytest.raises(ChannelError, match=rf"^{flaw}$"):
         SqliteChannel(file, clock)
 
 
 def test_a_place_where_no_file_can_be_is_an_error_of_the_disk(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ChannelError, match="^disk$"):
+    with pytest.raises(ChannelError, match=r"^disk$"):
         SqliteChannel(tmp_path / "file" / "channel.db", clock)
 
 
@@ -135,7 +135,7 @@ async def test_a_full_disk_loses_nothing_and_says_so(open_it: Open) -> None:
     await channel.publish(STREAM, entries(10))
     pages = channel._writer.execute("PRAGMA page_count").fetchone()[0]
     channel._writer.execute(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(ChannelError, match="^full$"):
+    with pytest.raises(ChannelError, match=r"^full$"):
         await channel.publish(STREAM, entries(50, start=10, size=5000))
     assert Depth(waiting=10, leased=0, dead=0) == await channel.depth(STREAM)
     held = await channel.receive(STREAM, limit=100, lease=LEASE, wait=NOW)
@@ -143,7 +143,7 @@ async def test_a_full_disk_loses_nothing_and_says_so(open_it: Open) -> None:
     await channel.ack(held)
     channel._writer.execute("PRAGMA max_page_count = 100000")
     await channel.publish(STREAM, entries(50, start=10, size=5000))
-    assert 50 == (await channel.depth(STREAM)).waiting
+    assert (await channel.depth(STREAM)).waiting == 50
 
 
 async def test_a_file_that_another_holds_too_long_is_busy_and_loses_nothing(file: Path, open_it: Open) -> None:
@@ -156,7 +156,7 @@ async def test_a_file_that_another_holds_too_long_is_busy_and_loses_nothing(file
         channel.publish(STREAM, entries(3, start=3)),
         channel.receive(STREAM, limit=1, lease=LEASE, wait=NOW),
     ):
-        with pytest.raises(ChannelError, match="^busy$"):
+        with pytest.raises(ChannelError, match=r"^busy$"):
             await verb
     other.execute("ROLLBACK")
     other.close()
@@ -172,7 +172,7 @@ async def test_a_short_lock_is_waited_for(file: Path, open_it: Open) -> None:
     other.execute("ROLLBACK")
     other.close()
     await publishing
-    assert 3 == (await channel.depth(STREAM)).waiting
+    assert (await channel.depth(STREAM)).waiting == 3
 
 
 async def test_a_file_that_cannot_be_looked_at_is_left_to_the_writer_who_says_why(file: Path, open_it: Open) -> None:
@@ -180,26 +180,26 @@ async def test_a_file_that_cannot_be_looked_at_is_left_to_the_writer_who_says_wh
     other = sqlite3.connect(file, isolation_level=None)
     other.execute("DROP TABLE turns")
     other.close()
-    with pytest.raises(ChannelError, match="^engine$"):
+    with pytest.raises(ChannelError, match=r"^engine$"):
         await channel.receive(STREAM, limit=1, lease=LEASE, wait=NOW)
 
 
 async def test_waiting_hardly_uses_the_processor(open_it: Open) -> None:
     channel = open_it()
     start = time.process_time()
-    assert [] == await channel.receive(STREAM, limit=1, lease=LEASE, wait=timedelta(seconds=1))
+    assert await channel.receive(STREAM, limit=1, lease=LEASE, wait=timedelta(seconds=1)) == []
     assert time.process_time() - start < 0.1
 
 
 async def test_a_transaction_that_fails_half_way_leaves_nothing(open_it: Open) -> None:
     channel = open_it()
     channel._writer.execute("CREATE TRIGGER t BEFORE INSERT ON turns BEGIN SELECT RAISE(ABORT, 'no'); END")
-    with pytest.raises(ChannelError, match="^engine$"):
+    with pytest.raises(ChannelError, match=r"^engine$"):
         await channel.publish(STREAM, entries(3))
     channel._writer.execute("DROP TRIGGER t")
     assert Depth(waiting=0, leased=0, dead=0) == await channel.depth(STREAM)
     await channel.publish(STREAM, entries(3))
-    assert 3 == (await channel.depth(STREAM)).waiting
+    assert (await channel.depth(STREAM)).waiting == 3
 
 
 async def test_the_search_for_what_waits_reads_no_backlog(open_it: Open) -> None:
@@ -256,7 +256,7 @@ async def test_processes_that_start_at_once_share_one_file(file: Path, open_it: 
     writers = [publisher(file, 1000 * n, 20) for n in range(3)]
     for writer in writers:
         writer.communicate(timeout=60)
-    assert [0, 0, 0] == [writer.returncode for writer in writers]
+    assert [writer.returncode for writer in writers] == [0, 0, 0]
     channel = open_it()
     held = await channel.receive(STREAM, limit=1000, lease=LEASE, wait=NOW)
     assert [1000 * n + i for n in range(3) for i in range(100)] == sorted(
@@ -279,7 +279,7 @@ async def test_what_publish_returned_from_outlives_a_killed_process(file: Path, 
         got = [int.from_bytes(lease.entry.id) for lease in held]
         assert set(range(100_000 * turn, last)) <= set(got)
         assert list(range(100_000 * turn, 100_000 * turn + len(got))) == got  # whole batches, in order
-        assert 0 == len(got) % 5
+        assert len(got) % 5 == 0
         await channel.ack(held)
 
 

@@ -73,7 +73,7 @@ async def test_streams_do_not_see_each_other(channel: Channel) -> None:
     await channel.publish("requests.us", [entry(1, b"other")])
     assert [entry(1)] == [lease.entry for lease in await take(channel, stream="requests.eu")]
     assert [entry(1, b"other")] == [lease.entry for lease in await take(channel, stream="requests.us")]
-    assert [] == await take(channel, stream="requests")
+    assert await take(channel, stream="requests") == []
 
 
 async def test_an_id_that_is_there_is_not_doubled(channel: Channel) -> None:
@@ -82,7 +82,7 @@ async def test_an_id_that_is_there_is_not_doubled(channel: Channel) -> None:
     held = await take(channel)
     await channel.publish(STREAM, [entry(1)])
     assert [entry(1), entry(2), entry(3)] == [lease.entry for lease in held]
-    assert [] == await take(channel)
+    assert await take(channel) == []
 
 
 async def test_an_id_that_was_removed_may_come_again(channel: Channel) -> None:
@@ -97,17 +97,17 @@ async def test_an_id_that_was_removed_may_come_again(channel: Channel) -> None:
 async def test_publishing_nothing_does_nothing(channel: Channel) -> None:
     await channel.publish(STREAM, [])
     await channel.ack([])
-    assert [] == await take(channel)
+    assert await take(channel) == []
 
 
 async def test_a_leased_entry_is_invisible_until_its_lease_ends(engine: Engine, channel: Channel) -> None:
     await channel.publish(STREAM, [entry(1)])
     (first,) = await take(channel)
     engine.elapse(LEASE - timedelta(milliseconds=1))
-    assert [] == await take(channel)
+    assert await take(channel) == []
     engine.elapse(timedelta(milliseconds=1))
     (second,) = await take(channel)
-    assert (1, 2) == (first.deliveries, second.deliveries)
+    assert (first.deliveries, second.deliveries) == (1, 2)
     assert first.entry == second.entry
 
 
@@ -145,8 +145,8 @@ async def test_an_ack_of_a_lease_that_is_anothers_now_is_passed_over(engine: Eng
     await channel.ack(stale)
     await channel.reject(stale[0], "altered")
     engine.elapse(LEASE)
-    assert [3] == [lease.deliveries for lease in await take(channel)]
-    assert [] == await channel.dead(STREAM, 10)
+    assert [lease.deliveries for lease in await take(channel)] == [3]
+    assert await channel.dead(STREAM, 10) == []
 
 
 async def test_a_rejected_entry_is_dead_with_its_reason(engine: Engine, channel: Channel) -> None:
@@ -157,7 +157,7 @@ async def test_a_rejected_entry_is_dead_with_its_reason(engine: Engine, channel:
     await channel.reject(second, "not-our-key")
     await channel.reject(second, "moved")  # it is dead already
     engine.elapse(LEASE)
-    assert [] == await take(channel)
+    assert await take(channel) == []
     newest, oldest = await channel.dead(STREAM, 10)
     assert (entry(2).id, "not-our-key", 1, START + timedelta(seconds=1)) == (
         newest.entry_id,
@@ -167,7 +167,7 @@ async def test_a_rejected_entry_is_dead_with_its_reason(engine: Engine, channel:
     )
     assert (entry(1).id, "altered", START) == (oldest.entry_id, oldest.reason, oldest.at)
     assert [newest] == await channel.dead(STREAM, 1)
-    assert [] == await channel.dead("requests.us", 10)
+    assert await channel.dead("requests.us", 10) == []
 
 
 async def test_a_late_rejection_counts_while_nobody_else_has_the_entry(engine: Engine, channel: Channel) -> None:
@@ -176,7 +176,7 @@ async def test_a_late_rejection_counts_while_nobody_else_has_the_entry(engine: E
     engine.elapse(LEASE)
     await take(channel, limit=1)
     await channel.reject(held[1], "altered")
-    assert ["altered"] == [letter.reason for letter in await channel.dead(STREAM, 10)]
+    assert [letter.reason for letter in await channel.dead(STREAM, 10)] == ["altered"]
 
 
 async def test_what_was_delivered_often_enough_in_vain_is_dead(engine: Engine) -> None:
@@ -197,7 +197,7 @@ async def test_five_deliveries_are_allowed_when_nothing_is_said(engine: Engine, 
     while held := await take(channel):
         seen += held
         engine.elapse(LEASE)
-    assert [1, 2, 3, 4, 5] == [lease.deliveries for lease in seen]
+    assert [lease.deliveries for lease in seen] == [1, 2, 3, 4, 5]
 
 
 async def test_a_dead_entry_may_be_published_again(channel: Channel) -> None:
@@ -240,7 +240,7 @@ async def test_a_waiting_receiver_wakes_for_a_lease_that_ends(engine: Engine, ch
     await asyncio.sleep(0.05)
     engine.elapse(LEASE)
     async with asyncio.timeout(1):
-        assert [2] == [lease.deliveries for lease in await waiting]
+        assert [lease.deliveries for lease in await waiting] == [2]
 
 
 async def test_of_many_that_wait_one_gets_it_and_the_others_wait_on(engine: Engine) -> None:
@@ -250,13 +250,13 @@ async def test_of_many_that_wait_one_gets_it_and_the_others_wait_on(engine: Engi
     ]
     await asyncio.sleep(0.05)
     await receivers[0].publish(STREAM, [entry(1)])
-    assert [0, 0, 1] == sorted([len(await task) for task in tasks])
+    assert sorted([len(await task) for task in tasks]) == [0, 0, 1]
 
 
 async def test_waiting_ends_empty_when_nothing_came(channel: Channel) -> None:
     loop = asyncio.get_running_loop()
     start = loop.time()
-    assert [] == await channel.receive(STREAM, limit=1, lease=LEASE, wait=timedelta(seconds=0.1))
+    assert await channel.receive(STREAM, limit=1, lease=LEASE, wait=timedelta(seconds=0.1)) == []
     assert 0.1 <= loop.time() - start < 0.4
 
 
@@ -291,7 +291,7 @@ async def test_a_closed_channel_does_nothing_more(channel: Channel) -> None:
         channel.dead(STREAM, 1),
         channel.depth(STREAM),
     ):
-        with pytest.raises(ChannelError, match="^closed$"):
+        with pytest.raises(ChannelError, match=r"^closed$"):
             await verb
 
 
@@ -305,7 +305,7 @@ async def test_only_a_streams_name_names_a_stream(channel: Channel, stream: str)
         (channel.depth(stream), "stream-name"),
         (channel.reject(lease, stream), "reason"),
     ):
-        with pytest.raises(ChannelError, match=f"^{flaw}$"):
+        with pytest.raises(ChannelError, match=rf"^{flaw}$"):
             await verb
 
 
@@ -314,7 +314,7 @@ async def test_only_a_streams_name_names_a_stream(channel: Channel, stream: str)
     [(0, LEASE), (-1, LEASE), (1001, LEASE), (1, timedelta(0)), (1, timedelta(seconds=-1)), (1, timedelta(0, 0, 999))],
 )
 async def test_a_receiver_asks_for_something_sensible(channel: Channel, limit: int, lease: timedelta) -> None:
-    with pytest.raises(ChannelError, match="^receive-limits$"):
+    with pytest.raises(ChannelError, match=r"^receive-limits$"):
         await channel.receive(STREAM, limit=limit, lease=lease, wait=NOW)
 
 
