@@ -130,6 +130,19 @@ class AuthorityAnswer(Answer):
         )
 
 
+class AuthorityList(Answer):
+    """Authorities by id, for operators. `after` is the cursor for the next page; None when this was the last."""
+
+    authorities: tuple[AuthorityAnswer, ...]
+    after: AuthorityId | None = None
+
+
+class Acceptances(Answer):
+    """What desks said of a registry statement: at most one statement a desk."""
+
+    acceptances: tuple[CompactJws, ...]
+
+
 class CaseAnswer(Answer):
     """A case as its authority sees it."""
 
