@@ -18,7 +18,6 @@ import fcntl
 import hmac
 import os
 import re
-import secrets
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -138,16 +137,8 @@ class _Header:
     salt: bytes
 
     def line(self) -> bytes:
-        return dumps(
-            {
-                "format": FORMAT,
-                "kdf": "argon2id",
-                "ops": self.ops,
-                "memory": self.memory,
-                "salt": b64url_encode(self.salt),
-                "serial": self.serial,
-            }
-        )
+        own = {"ops": self.ops, "memory": self.memory, "salt": b64url_encode(self.salt), "serial": self.serial}
+        return dumps({"format": FORMAT, "kdf": "argon2id"} | own)
 
     @classmethod
     def read(cls, line: bytes) -> Self:
@@ -308,7 +299,7 @@ def _unsealed(line: bytes, body: bytes, key: bytes) -> tuple[Held, ...]:
     """What the box holds, if it opens and repeats the header."""
     try:
         inner = SecretBox(key).decrypt(b64url_decode(body))
-    except (NotStrict, nacl.exceptions.CryptoError, nacl.exceptions.ValueError):  # the last: shorter than a nonce
+    except (NotStrict, nacl.exceptions.CryptoError):
         raise KeyringError(_ALTERED) from None
     repeated, _, keys = inner.partition(b"\n")
     if repeated != line:
@@ -394,7 +385,8 @@ def _read(path: Path) -> bytes:
 
 def _write(path: Path, raw: bytes, place: Callable[[Path, Path], None]) -> None:
     """Write a draft beside `path`, sync it, and `place` it: there is never half a file under that name."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    draft = path.with_name(f".{path.name}.draft")
+    draft.unlink(missing_ok=True)  # of a process that was killed: the folder is locked, so nobody is at it now
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -27,11 +27,12 @@ from crypto.keys import Ed25519Secret, P256Secret, SecretKey, X25519Secret, read
 from gateway.blobs import Blobs
 from gateway.clock import Ticker
 from gateway.commits import Arrivals, Commits
-from gateway.door import Listener, Parts, build
+from gateway.door import Listener, Parts
 from gateway.intake import Intake
 from gateway.proofs import Buckets, Proofs
 from gateway.registry import Registry
 from gateway.relay import Relay
+from gateway.routes import build
 from gateway.settings import GatewaySettings
 from gateway.store.sqlite import SqliteStore
 from protocol.events import EVENTS

@@ -12,10 +12,10 @@ from typing import final
 from crypto.errors import BadKey
 from crypto.keys import KeyId, fingerprint_words, read_words
 from protocol import limits
-from protocol.ids import Digest, Instant, PartyId
-from protocol.problems import Refused
+from protocol.ids import Instant, PartyId
+from protocol.problems import Place, Refused
 from protocol.sayings import Admission, Application, Rekey, Role, SigningKeys, Standing, StandingSet
-from protocol.statements import Holder, Statement, Step, inner_of, key_of
+from protocol.statements import Holder, Statement, Step, inner_of, key_of, sound_recipients
 
 
 class Registration(StrEnum):
@@ -39,6 +39,7 @@ class Authority:
     sealing: tuple[str, ...]  # the age recipients that count now
     rekeyed: Instant | None  # when the keys last changed after the application
     operators: frozenset[str]  # names of the operators who confirmed
+    heard: frozenset[tuple[PartyId, str]]  # issuer and jti of every statement of the chain
     steps: int
 
     @property
@@ -70,17 +71,36 @@ def advance(authority: Authority | None, step: Step) -> Authority:
         return _applied(statement, step.at)
     if authority.steps >= limits.STATEMENTS:
         raise Refused("impossible", detail="This chain is full.", reason="chain full")
+    if chain_of(statement) != authority.id:
+        raise Refused("not-found", reason="a statement of another authority's chain")
+    if statement.known_as in authority.heard:  # else who carries a `restored` could play it again after a suspension
+        raise Refused("jti-reused", reason="a statement twice in its chain")
+    statement.dated(step.at)
+    after = _said(authority, statement, step.at)
+    return replace(after, heard=authority.heard | {statement.known_as}, steps=authority.steps + 1)
+
+
+def chain_of(statement: Statement) -> PartyId:
+    """The authority in whose chain a registry statement stands. Raises Refused (`type-refused`)."""
+    match statement.said:
+        case Application() | Rekey():
+            return statement.issuer
+        case Admission(authority=named) | StandingSet(authority=named):
+            return PartyId(named)
+        case _:
+            raise Refused("type-refused", reason=f"{statement.typ} is of no registry chain")
+
+
+def _said(authority: Authority, statement: Statement, at: Instant) -> Authority:
     match statement.said:
         case Admission() as said:
             return _admitted(authority, statement, said)
         case StandingSet() as said:
             return _stood(authority, said)
         case Rekey() as said:
-            return _rekeyed(authority, said, step.at)
-        case Application():
+            return _rekeyed(authority, said, at)
+        case _:  # chain_of lets only an application come here
             raise Refused("authority-exists", reason="a second application")
-        case _:
-            raise Refused("impossible", reason=f"{statement.typ} in a registry chain")
 
 
 def active(authority: Authority | None) -> Authority:
@@ -89,15 +109,6 @@ def active(authority: Authority | None) -> Authority:
         state = "unknown" if authority is None else authority.state.value
         raise Refused("authority-not-active", detail=f"The authority is {state}.", reason=f"authority {state}")
     return authority
-
-
-def chain_of(statement: Statement) -> PartyId:
-    """The authority in whose chain a registry statement stands."""
-    match statement.said:
-        case Admission(authority=named) | StandingSet(authority=named):
-            return PartyId(named)
-        case _:
-            return statement.issuer
 
 
 def _applied(statement: Statement, at: Instant) -> Authority:
@@ -109,9 +120,10 @@ def _applied(statement: Statement, at: Instant) -> Authority:
         state=Registration.PENDING,
         application=statement,
         holders=_held(statement.issuer, said.signing, at),
-        sealing=said.sealing,
+        sealing=sound_recipients(said.sealing),
         rekeyed=None,
         operators=frozenset(),
+        heard=frozenset({statement.known_as}),
         steps=1,
     )
 
@@ -136,7 +148,7 @@ def _admitted(authority: Authority, statement: Statement, said: Admission) -> Au
         )
     operators = authority.operators | {operator}
     state = Registration.ACTIVE if len(operators) >= limits.CONFIRMATIONS else Registration.PENDING
-    return replace(authority, operators=operators, state=state, steps=authority.steps + 1)
+    return replace(authority, operators=operators, state=state)
 
 
 def _typed(words: str) -> tuple[str, ...]:
@@ -159,7 +171,7 @@ def _stood(authority: Authority, said: StandingSet) -> Authority:
         )
     if restored and len(authority.operators) < limits.CONFIRMATIONS:
         wanted = Registration.PENDING  # suspended before it was confirmed: restoring confirms nothing
-    return replace(authority, state=wanted, steps=authority.steps + 1)
+    return replace(authority, state=wanted)
 
 
 def _rekeyed(authority: Authority, said: Rekey, at: Instant) -> Authority:
@@ -170,25 +182,21 @@ def _rekeyed(authority: Authority, said: Rekey, at: Instant) -> Authority:
         )
     if authority.state is Registration.PENDING:
         raise Refused("impossible", detail="Confirm the application first, or apply anew.", reason="rekey when pending")
-    inner_of(said)
+    prover = inner_of(said)
     fresh = _held(authority.id, said.signing, at)
     kept = {one.key.id for one in fresh}
+    known = {one.key.id: one for one in authority.holders}
+    if not kept <= known.keys() and prover in known:
+        raise Refused("invalid-member", places=(Place("/inner", "signed by a new key"),), reason="inner by an old key")
     ended = tuple(
         replace(one, until=at) if one.until is None else one for one in authority.holders if one.key.id not in kept
     )
     reused = {one.key.id for one in authority.holders if one.until is not None} & kept
     if reused:
         raise Refused("invalid-member", detail="A retired key cannot come back.", reason="retired key presented again")
-    known = {one.key.id: one for one in authority.holders}
     return replace(
         authority,
         holders=ended + tuple(known.get(one.key.id, one) for one in fresh),
-        sealing=said.sealing,
+        sealing=sound_recipients(said.sealing),
         rekeyed=at,
-        steps=authority.steps + 1,
     )
-
-
-def digest_in(steps: Iterable[Step], digest: Digest) -> bool:
-    """Whether a statement stands in the chain already."""
-    return any(step.of == digest for step in steps)

@@ -2,23 +2,25 @@
 
 `write` gives one form for one content: entries stored, in a fixed order, with no dates. `verify` reads it, writes it again
 from what it read, and compares, so that no byte of the file is outside of the check; then it checks every signature, every
-receipt's link, the state and the due time, from the keyset that the root signed on. It opens nothing that is sealed.
+receipt's link, the state and the due time, and that the authority was admitted when it asked, from the keyset that the root
+signed on. It opens nothing that is sealed.
 """
 
 import io
+import struct
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Final, TypeAlias, final
 
 from crypto import strict
 from crypto.errors import NotStrict
 from crypto.keys import PublicKey
 from protocol import limits
-from protocol.authorities import Authority
+from protocol.authorities import Authority, Registration
 from protocol.cases import Case
 from protocol.chains import CaseChain, Known, RegistryChain, Row
-from protocol.ids import Digest, NotAnId, PartyId, digest_of, instant, parse_platform_id, written
+from protocol.ids import Digest, Instant, NotAnId, PartyId, digest_of, instant, parse_platform_id, written
 from protocol.keyset import Keyset, read_keyset
 from protocol.problems import Place, Refused
 from protocol.sayings import Closed, Jwk, PlatformId, Receipt
@@ -30,6 +32,8 @@ README: Final = "README.txt"
 MOST_BYTES: Final = 64 * limits.MIB
 MOST_ENTRIES: Final = 8 * limits.STATEMENTS
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+_LOCAL: Final = struct.Struct("<4s14xLL2H")  # APPNOTE.TXT §4.3.7: signature, …, compressed and full size, lengths
+_LOCAL_SIGNATURE: Final = b"PK\x03\x04"
 _README: Final = b"""This is the file of one case: every statement, in the order of the gateway's receipts, as it was signed.
 keyset.jws        the platform's public keys, signed by its root
 authority/        the registry statements of the requesting authority, with their receipts
@@ -37,6 +41,9 @@ case/             the statements of the case, with their receipts
 sealed/           the sealed parts, which only their recipients open (age v1)
 Check it with:    rogatory verify FILE
 """
+
+
+_Stood: TypeAlias = tuple[Instant, Registration]  # how an authority stands, and since when
 
 
 class Manifest(Closed):
@@ -110,8 +117,10 @@ def verify(raw: bytes, *, root: PublicKey | None = None) -> Findings:
         raise _wrong(MANIFEST, "the root key that you pinned")
     lines = [f"form: {len(contents)} entries, every byte of the file accounted for"]
     keyset = _keyset(parts, lines)
-    authority = _authority(parts, keyset, lines)
+    authority, history = _authority(parts, keyset, lines)
     case = _case(parts, keyset, authority, lines)
+    if not _admitted(history, case.received):
+        raise _wrong("case/0001", "a request of an authority that was admitted when it asked")
     _sealed(parts, case, lines)
     return Findings(tuple(lines), keyset, authority, case, parts.root)
 
@@ -121,21 +130,33 @@ def _wrong(place: str, expected: str) -> Refused:
 
 
 def _contents(raw: bytes) -> dict[str, bytes]:
+    """The entries in the order in which they lie in the file, as far as they are in our form.
+
+    Not by `zipfile`, which believes the archive's directory, and what it says of sizes. What is passed over here, directory
+    and checksums among it, `_same_form` compares.
+    """
     if len(raw) > MOST_BYTES:
         raise _wrong("the file", f"at most {MOST_BYTES} bytes")
-    try:
-        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-            entries = archive.infolist()
-            if len(entries) > MOST_ENTRIES or sum(entry.file_size for entry in entries) > MOST_BYTES:
-                raise _wrong("the file", "fewer or smaller entries")
-            return {entry.filename: archive.read(entry) for entry in entries}
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OSError) as error:
-        raise _wrong(f"the file ({_named_in(error)})", "a sound ZIP archive") from None
+    contents: dict[str, bytes] = {}
+    at = 0
+    while raw.startswith(_LOCAL_SIGNATURE, at) and len(contents) < MOST_ENTRIES:
+        name, content, at = _entry(raw, at)
+        if name in contents:
+            raise _wrong(name, "each entry once")
+        contents[name] = content
+    return contents
 
 
-def _named_in(error: Exception) -> str:
-    """The entry that `zipfile` names, if it names one; it quotes the name in the directory."""
-    return str(error)[:120]
+def _entry(raw: bytes, at: int) -> tuple[str, bytes, int]:
+    """The entry whose local header is there, and where it ends."""
+    if len(raw) < at + _LOCAL.size:
+        raise _wrong(f"byte {at}", "a whole entry")
+    _, size, _, name_size, extra_size = _LOCAL.unpack_from(raw, at)
+    begin = at + _LOCAL.size + name_size + extra_size
+    name, end = raw[at + _LOCAL.size : begin - extra_size], begin + size
+    if not name.isascii() or end > len(raw):
+        raise _wrong(f"byte {at}", "a whole entry with an ASCII name")
+    return name.decode("ascii"), raw[begin:end], end
 
 
 def _parts(contents: Mapping[str, bytes]) -> Parts:
@@ -189,13 +210,17 @@ def _keyset(parts: Parts, lines: list[str]) -> Keyset:
     return keyset
 
 
-def _authority(parts: Parts, keyset: Keyset, lines: list[str]) -> Authority:
+def _authority(parts: Parts, keyset: Keyset, lines: list[str]) -> tuple[Authority, list[_Stood]]:
+    """The authority after its last row, and how it stood after each."""
     chain = RegistryChain()
+    history: list[_Stood] = []
     for number, row in enumerate(parts.authority, 1):
         try:
             chain = chain.then(row, keyset)
         except Refused as refused:
             raise _wrong(f"authority/{number:04}", f"the next row of the registry ({refused.reason})") from None
+        if chain.authority is not None:
+            history.append((chain.link.since, chain.authority.state))
     if chain.authority is None:
         raise _wrong("authority/", "the requesting authority's registry")
     found = chain.authority
@@ -203,7 +228,14 @@ def _authority(parts: Parts, keyset: Keyset, lines: list[str]) -> Authority:
     lines.append(
         f"authority: {found.id} is {found.state}, {len(parts.authority)} statements, confirmed by {names or 'nobody'}"
     )
-    return found
+    return found, history
+
+
+def _admitted(history: Sequence[_Stood], at: Instant) -> bool:
+    """Whether the authority might ask at `at`. Between rows of one second in two chains there is no order: either will do."""
+    before = [state for since, state in history if since < at][-1:]
+    within = [state for since, state in history if since == at]
+    return Registration.ACTIVE in {*before, *within}
 
 
 def _case(parts: Parts, keyset: Keyset, authority: Authority, lines: list[str]) -> Case:

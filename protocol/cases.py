@@ -66,6 +66,7 @@ class Case:
     blobs: tuple[Blob, ...]
     sealed: tuple[SealedPart, ...]  # the sealed parts that statements of the case name
     overdue: bool  # whether the notice of an overdue answer was given
+    heard: frozenset[tuple[PartyId, str]]  # issuer and jti of every statement of the case
     steps: int
 
     @property
@@ -155,6 +156,7 @@ def _opened(step: Step) -> Case:
     if step.statement is None or not isinstance(step.statement.said, Request):
         raise Refused("not-found", reason="a case begins with a request")
     said = step.statement.said
+    step.statement.dated(step.at)
     opened = admit(said.cover)
     return Case(
         id=case_id(said.iat, step.statement.digest),
@@ -170,14 +172,21 @@ def _opened(step: Step) -> Case:
         blobs=said.cover.blobs,
         sealed=(said.particulars,),
         overdue=False,
+        heard=frozenset({step.statement.known_as}),
         steps=1,
     )
 
 
 def _said(case: Case, statement: Statement, step: Step) -> Case:
     said = statement.said
+    if statement.known_as in case.heard:  # else who carries a clarification could stop the clock with it once more
+        raise Refused("jti-reused", reason="a statement twice in its case")
     if case.state not in POSSIBLE.get(type(said), frozenset()):
         raise Refused("impossible", detail=f"The case is {case.state}.", reason=f"{statement.typ} when {case.state}")
+    if chain_of(statement) != case.id:
+        raise Refused("not-found", reason="a statement of another case")
+    statement.dated(step.at)
+    case = replace(case, heard=case.heard | {statement.known_as})
     match said:
         case Supplement():
             _from_requester(case, statement)
@@ -189,13 +198,11 @@ def _said(case: Case, statement: Statement, step: Step) -> Case:
             _from_requester(case, statement)
             return _acknowledged(case, said, step.at)
         case Acceptance():
-            _to_requester(case, said)
+            _to_requester(case, statement)
             return _accepted(case, said)
-        case Decision():
-            _to_requester(case, said)
-            return _decided(case, statement, said, step.at)
-        case _:
-            raise RuntimeError("POSSIBLE and this match disagree")
+        case _:  # a decision: POSSIBLE lets nothing else come here
+            _to_requester(case, statement)
+            return _decided(case, statement, statement.saying(Decision), step.at)
 
 
 def _from_requester(case: Case, statement: Statement) -> None:
@@ -204,9 +211,14 @@ def _from_requester(case: Case, statement: Statement) -> None:
         raise Refused("not-found", reason="a statement of another authority")
 
 
-def _to_requester(case: Case, said: Claims) -> None:
-    if said.aud != case.authority:
+def _to_requester(case: Case, statement: Statement) -> None:
+    """The desk of the addressed entity speaks, to who asked; another entity's desk has not seen the particulars."""
+    if statement.said.aud != case.authority:
         raise Refused("wrong-audience", reason="addressed to another authority")
+    if statement.holder.entity != case.asked.cover.entity:
+        raise Refused(
+            "key-role", reason=f"the desk of {statement.holder.entity} in a case of {case.asked.cover.entity}"
+        )
 
 
 def _supplemented(case: Case, said: Supplement, at: Instant) -> Case:

@@ -8,12 +8,14 @@ import csv
 import hashlib
 import io
 import json
+import re
 import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import IO, Annotated, Final, final
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from crypto import strict
 from crypto.errors import NotStrict
@@ -26,6 +28,11 @@ from protocol.statements import validated
 ABOUT: Final = "about.json"
 ABOUT_BYTES: Final = 64 * limits.KIB
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the ZIP's own dates say nothing; about.json does
+_STEP: Final = 2 * limits.MIB
+# What `zipfile` raises on hostile archives; RuntimeError is an entry that claims to be encrypted.
+_UNSOUND: Final = (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError, OSError)
+# Where a spreadsheet may see the beginning of a cell (in some countries it parts cells at `;`), and takes it for a formula.
+_FORMULA: Final = re.compile("(^|[;,|\t\r\n])(?=[\\s\"']*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
 
 
 class Part(Closed):
@@ -37,6 +44,13 @@ class Part(Closed):
     category: Category
     source: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,47}$")]
     rows: Annotated[int, Field(ge=0)]
+
+
+def _files_once(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """Unpacked, no file may take another's place, and none that of `about.json`."""
+    if len({ABOUT, *(part.name for part in parts)}) != len(parts) + 1:
+        raise ValueError("each name once")
+    return parts
 
 
 class About(Closed):
@@ -51,7 +65,7 @@ class About(Closed):
     asked: tuple[Category, ...]
     granted: tuple[Category, ...]
     made: NumericDate
-    files: Annotated[tuple[Part, ...], Field(max_length=1_000)]
+    files: Annotated[tuple[Part, ...], Field(max_length=1_000), AfterValidator(_files_once)]
 
 
 @final
@@ -107,9 +121,9 @@ def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
 def opened(source: IO[bytes]) -> About:
     """`about.json` of a disclosure, every listed file there with its digest, and no other. Raises `disclosure-wrong`."""
     try:
-        with zipfile.ZipFile(source) as archive:
+        with zipfile.ZipFile(_BySteps(source)) as archive:
             return _checked(archive)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, OSError) as error:
+    except _UNSOUND as error:
         raise _wrong(f"no sound ZIP: {type(error).__name__}") from None
 
 
@@ -117,7 +131,10 @@ def _checked(archive: zipfile.ZipFile) -> About:
     entries = archive.infolist()
     if not entries or entries[0].filename != ABOUT or entries[0].file_size > ABOUT_BYTES:
         raise _wrong("about.json is not first")
-    raw = archive.read(entries[0])
+    if any(entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED} for entry in entries):
+        raise _wrong("a compression that not everyone has")
+    with archive.open(entries[0]) as content:
+        raw = content.read(ABOUT_BYTES)  # by size, or a small entry could unfold to gigabytes
     try:
         strict.loads(raw, max_depth=limits.DEPTH)
         about = validated(raw, About)
@@ -129,6 +146,22 @@ def _checked(archive: zipfile.ZipFile) -> About:
         if entry.file_size != part.size or _digest(archive, entry) != part.sha256:
             raise _wrong(f"{part.name} differs from its digest")
     return about
+
+
+@final
+class _BySteps:
+    """A file that gives at most 2 MiB at once: a ZIP's directory that claims gigabytes is not read into memory."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        """As files do it; raises BadZipFile instead of giving more."""
+        found = self._file.read(size if 0 <= size <= _STEP else _STEP + 1)
+        if len(found) > _STEP:
+            raise zipfile.BadZipFile("asks for too much at once")
+        return found
 
 
 def _digest(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Digest:
@@ -147,16 +180,14 @@ def _wrong(reason: str) -> Refused:
 def _csv(records: Records) -> bytes:
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(records.columns)
+    writer.writerow(tuple(_harmless(column) for column in records.columns))
     writer.writerows(tuple("" if value is None else _harmless(value) for value in row) for row in records.rows)
     return out.getvalue().encode("utf-8")
 
 
 def _harmless(value: str | int) -> str | int:
     """A spreadsheet must not take a record for a formula; the JSON beside it has the value as it is."""
-    if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"}:
-        return "'" + value
-    return value
+    return _FORMULA.sub(r"\1'", value) if isinstance(value, str) else value
 
 
 def _json(records: Records) -> bytes:

@@ -56,6 +56,8 @@ EVENTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "decision.signed": _CHAIN | {"outcome", "draft"},
         "decision.unreceipted": _CHAIN | {"seconds"},
         "decision.rejected": _CHAIN,
+        "decision.foreign": _CHAIN,  # under the desk's key, and not the desk's: alarm
+        "case.troubled": _CHAIN | {"loop"},
         "particulars.opened": _CHAIN | {"reviewer"},
     }
 )

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, final
 
-from crypto.errors import BadKey
-from crypto.keys import KeyId, PublicKey, X25519Key, read_queue_jwk, sealing_key_id
+from crypto.errors import BadKey, SealingError
+from crypto.keys import KeyId, PublicKey, X25519Key, read_jwk, read_queue_jwk, sealing_key_id
+from crypto.sealing import parse_recipient
 from protocol.ids import Instant, PartyId, instant
 from protocol.problems import Refused
 from protocol.sayings import KeysetSaying, PlatformKey, Role
-from protocol.statements import Holder, Statement, key_of, read
+from protocol.statements import Holder, Statement, read
 
 KEYSET_TYP: Final = "rogatory-keyset+jwt"
 
@@ -91,7 +92,11 @@ def read_keyset(raw: bytes, root: PublicKey, platform: PartyId, at: Instant | No
     said = statement.saying(KeysetSaying)
     if at is not None and instant(said.until) <= at:
         raise Refused("keyset-wrong", detail="The keyset has ended; fetch the newest.", reason="keyset ended")
-    return Keyset(statement, platform, said.version, instant(said.until), _holders(said, platform), said.keys)
+    try:
+        holders = _holders(said, platform)
+    except (BadKey, SealingError) as error:
+        raise Refused("keyset-wrong", reason=f"a key of the keyset: {error.flaw}") from None
+    return Keyset(statement, platform, said.version, instant(said.until), holders, said.keys)
 
 
 def newer(held: Keyset | None, found: Keyset) -> Keyset:
@@ -108,22 +113,18 @@ def newer(held: Keyset | None, found: Keyset) -> Keyset:
 
 
 def _holders(said: KeysetSaying, platform: PartyId) -> Mapping[KeyId, Holder]:
+    """The signing keys by their ids; every key, of whatever use, must be sound."""
     holders: dict[KeyId, Holder] = {}
     for row in said.keys:
+        if row.recipient is not None:
+            parse_recipient(row.recipient)
         if row.jwk is None:
             continue
         if row.role in {Role.GATEWAY_QUEUE, Role.DESK_QUEUE}:
-            _checked_queue_key(row)
+            read_queue_jwk(row.jwk.model_dump())
             continue
-        key = key_of(row.jwk)
+        key = read_jwk(row.jwk.model_dump())
         if key.id in holders:
             raise Refused("keyset-wrong", detail="One key stands in two rows.", reason=f"kid {key.id} twice")
-        holders[key.id] = Holder(platform, row.role, row.name, key, instant(row.since), instant(row.until))
+        holders[key.id] = Holder(platform, row.role, row.name, key, instant(row.since), instant(row.until), row.entity)
     return MappingProxyType(holders)
-
-
-def _checked_queue_key(row: PlatformKey) -> None:
-    try:
-        read_queue_jwk(row.jwk.model_dump() if row.jwk is not None else {})
-    except BadKey as error:
-        raise Refused("keyset-wrong", reason=f"queue key {error.flaw}") from None

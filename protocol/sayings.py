@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Annotated, Final, Literal, Self, TypeAlias, final
+from typing import Annotated, Final, Literal, Self, TypeAlias, TypeVar, final
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from protocol import ids, limits
 
@@ -128,6 +128,22 @@ CompactJws: TypeAlias = Annotated[
 ]
 
 
+Value = TypeVar("Value")
+File = TypeVar("File", bound="SealedPart | Blob")
+
+
+def _once(values: tuple[Value, ...]) -> tuple[Value, ...]:
+    """Each value once: a list with one twice says nothing more, and is counted otherwise by others."""
+    if len(set(values)) != len(values):
+        raise ValueError("each once")
+    return values
+
+
+def _each_file_once(files: tuple[File, ...]) -> tuple[File, ...]:
+    _once(tuple(file.sha256 for file in files))
+    return files
+
+
 class OkpJwk(Closed):
     """A key on curve25519 (RFC 8037 §2): Ed25519 for signing, X25519 for queues."""
 
@@ -146,9 +162,15 @@ class EcJwk(Closed):
 
 
 Jwk: TypeAlias = OkpJwk | EcJwk
-SigningKeys: TypeAlias = Annotated[tuple[Jwk, ...], Field(min_length=1, max_length=limits.SIGNING_KEYS)]
-SealingKeys: TypeAlias = Annotated[tuple[Recipient, ...], Field(min_length=1, max_length=limits.RECIPIENTS)]
-Categories: TypeAlias = Annotated[tuple[Category, ...], Field(min_length=1, max_length=len(Category))]
+SigningKeys: TypeAlias = Annotated[
+    tuple[Jwk, ...], Field(min_length=1, max_length=limits.SIGNING_KEYS), AfterValidator(_once)
+]
+SealingKeys: TypeAlias = Annotated[
+    tuple[Recipient, ...], Field(min_length=1, max_length=limits.RECIPIENTS), AfterValidator(_once)
+]
+Categories: TypeAlias = Annotated[
+    tuple[Category, ...], Field(min_length=1, max_length=len(Category)), AfterValidator(_once)
+]
 
 
 class SealedPart(Closed):
@@ -156,7 +178,9 @@ class SealedPart(Closed):
 
     sha256: DigestText
     size: Annotated[int, Field(ge=1, le=2**50)]
-    recipients: Annotated[tuple[KeyIdText, ...], Field(min_length=1, max_length=limits.RECIPIENTS)]
+    recipients: Annotated[
+        tuple[KeyIdText, ...], Field(min_length=1, max_length=limits.RECIPIENTS), AfterValidator(_once)
+    ]
 
 
 class Blob(Closed):
@@ -166,7 +190,7 @@ class Blob(Closed):
     size: Annotated[int, Field(ge=1, le=limits.ATTACHMENT)]
 
 
-Blobs: TypeAlias = Annotated[tuple[Blob, ...], Field(max_length=limits.ATTACHMENTS)]
+Blobs: TypeAlias = Annotated[tuple[Blob, ...], Field(max_length=limits.ATTACHMENTS), AfterValidator(_each_file_once)]
 
 
 class Cover(Closed):
@@ -298,9 +322,11 @@ class Decision(Claims):
     case: CaseText
     outcome: Outcome
     ground: Code | None = None
-    categories: Annotated[tuple[Category, ...], Field(max_length=len(Category))] = ()
+    categories: Annotated[tuple[Category, ...], Field(max_length=len(Category)), AfterValidator(_once)] = ()
     accounts: Annotated[int, Field(ge=0, le=2**31)] = 0
-    disclosures: Annotated[tuple[SealedPart, ...], Field(max_length=limits.DISCLOSURES)] = ()
+    disclosures: Annotated[
+        tuple[SealedPart, ...], Field(max_length=limits.DISCLOSURES), AfterValidator(_each_file_once)
+    ] = ()
     explanation: SealedPart | None = None
     draft: DigestText | None = None
     approvals: Annotated[tuple[DigestText, ...], Field(max_length=8)] = ()

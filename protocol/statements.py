@@ -13,14 +13,15 @@ from typing import Final, Protocol, TypeVar, final
 from pydantic import ValidationError
 
 from crypto import signing, strict
-from crypto.errors import BadKey, BadSignature, BadToken, NotStrict
+from crypto.errors import BadKey, BadSignature, BadToken, NotStrict, SealingError
 from crypto.keys import KeyId, PublicKey, SecretKey, read_jwk
+from crypto.sealing import parse_recipient
 from protocol import limits
 from protocol.ids import Digest, Instant, NotAnId, PartyId, digest_of, instant, parse_authority_id, written
 from protocol.problems import Place, Refused
-from protocol.sayings import KINDS, Application, Claims, Closed, EcJwk, OkpJwk, Rekey, Role, Stage
+from protocol.sayings import KINDS, Application, Claims, Closed, EcJwk, OkpJwk, Proof, Rekey, Role, SealingKeys, Stage
 
-_TYP_OF: Final[Mapping[type[Claims], str]] = {row.model: typ for typ, row in KINDS.items()}
+_TYP_OF: Final[Mapping[type[Claims], str]] = {row.model: typ for typ, row in KINDS.items() if row.model is not Proof}
 _PROOFS: Final = {
     Role.AUTHORITY: "rogatory-proof+jwt",
     Role.DESK: "rogatory-desk-proof+jwt",
@@ -33,7 +34,10 @@ Model = TypeVar("Model", bound=Closed)
 @final
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Whose key it is: a party, one role, the holder's name, and the time for which it counts. `until` is exclusive."""
+    """Whose key it is: a party, one role, the holder's name, and the time for which it counts. `until` is exclusive.
+
+    `entity` is the establishment that a platform's key serves; an authority's key serves none.
+    """
 
     party: PartyId
     role: Role
@@ -41,6 +45,7 @@ class Holder:
     key: PublicKey
     since: Instant
     until: Instant | None = None
+    entity: str | None = None
 
     def valid(self, at: Instant) -> bool:
         """Whether the key counted at `at`."""
@@ -75,6 +80,18 @@ class Statement:
     def issuer(self) -> PartyId:
         """The party that signed; equal to `said.iss`."""
         return self.holder.party
+
+    @property
+    def known_as(self) -> tuple[PartyId, str]:
+        """Issuer and `jti`: what a chain takes once, for ever, whatever else the bytes are."""
+        return self.holder.party, self.said.jti
+
+    def dated(self, at: Instant) -> None:
+        """Refuse the statement in a row of that time if its key did not count then.
+
+        A row's time is not always the one that `read` was given: after a clock was set back, rows go on from the last.
+        """
+        _valid(self.holder, at)
 
     def saying(self, model: type[Said]) -> Said:
         """What was said, as `model`. The kind must have been looked at before."""
@@ -195,21 +212,32 @@ def key_of(jwk: OkpJwk | EcJwk) -> PublicKey:
         ) from None
 
 
-def inner_of(rekey: Rekey) -> Rekey:
-    """The inner statement of a `rekey`: the same claims, signed by one of the new keys, which so proves to be held."""
+def sound_recipients(texts: SealingKeys) -> SealingKeys:
+    """The age recipients in a claim, each of which can be sealed to. Raises Refused."""
+    try:
+        for text in texts:
+            parse_recipient(text)
+    except SealingError as error:
+        raise Refused("invalid-member", detail="A sealing key is no age recipient.", reason=error.flaw) from None
+    return texts
+
+
+def inner_of(rekey: Rekey) -> KeyId:
+    """The key that signed the inner statement of a `rekey`: the same claims, by one of the keys that it presents."""
     if rekey.inner is None:
         raise Refused("missing-member", places=(Place("/inner", "the same claims, signed by a new key"),))
     token = _parsed(rekey.inner.encode())
     if token.typ != _TYP_OF[Rekey]:
         raise Refused("type-refused", reason="inner typ")
-    inner = claims(_self_signed(token, rekey.signing)[0].payload, Rekey)
+    verified, key = _self_signed(token, rekey.signing)
+    inner = claims(verified.payload, Rekey)
     if inner != rekey.model_copy(update={"inner": None}):
         raise Refused(
             "invalid-member",
             places=(Place("/inner", "the same claims as the outer statement"),),
             reason="inner differs",
         )
-    return inner
+    return key.id
 
 
 def claims(payload: bytes, model: type[Said]) -> Said:

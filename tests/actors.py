@@ -107,6 +107,12 @@ def claims_in(raw: bytes) -> dict[str, Any]:
     return found
 
 
+def typ_in(raw: bytes) -> str:
+    """The kind that a token claims to be."""
+    found: str = json.loads(b64url_decode(raw.split(b".")[0]))["typ"]
+    return found
+
+
 class Sent(NamedTuple):
     """What an officer or desk sends: the statement, and the sealed part that it names."""
 
@@ -135,7 +141,7 @@ class Actor:
 class Operator(Actor):
     """One who confirms authorities, and sets their standing."""
 
-    def admission(self, authority: Authority | RegistryChain, now: Instant | None = None, **members: Any) -> bytes:
+    def admission(self, authority: Authority | RegistryChain, /, now: Instant | None = None, **members: Any) -> bytes:
         found = _authority(authority)
         told = {
             "authority": found.id,
@@ -177,7 +183,7 @@ class Desk(Actor):
     def recipient(self) -> str:
         return recipient_of(self.identity)
 
-    def acceptance(self, case: Case, ground: str | None = None, now: Instant | None = None, **members: Any) -> bytes:
+    def acceptance(self, case: Case, /, ground: str | None = None, now: Instant | None = None, **members: Any) -> bytes:
         told = {"aud": case.authority, "case": case.id, "of": case.request.digest}
         verdict = {"accepted": ground is None, "ground": ground}
         return say(Acceptance(**self.common(now, **told, **verdict) | members), self.secret)
@@ -189,7 +195,7 @@ class Desk(Actor):
         told = {"aud": authority, "authority": authority, "of": of, "accepted": ground is None, "ground": ground}
         return say(Acceptance(**self.common(now, **told)), self.secret)
 
-    def decision(self, case: Case, outcome: Outcome, now: Instant | None = None, **members: Any) -> bytes:
+    def decision(self, case: Case, outcome: Outcome, /, now: Instant | None = None, **members: Any) -> bytes:
         """A decision of any outcome, with the members that it needs; `members` replaces them."""
         told: dict[str, Any] = {"aud": case.authority, "case": case.id, "outcome": outcome}
         if outcome in {Outcome.DISCLOSED, Outcome.PARTLY_DISCLOSED}:
@@ -413,18 +419,22 @@ class Officer(Actor):
     def _recipients(self, entity: str, now: Instant | None) -> tuple[str, ...]:
         return self.platform.keyset.sealing(entity, now or self.platform.now)
 
-    def supplement(self, case: CaseId, plain: bytes | None = None, now: Instant | None = None, **members: Any) -> Sent:
+    def supplement(
+        self, case: CaseId, /, plain: bytes | None = None, now: Instant | None = None, **members: Any
+    ) -> Sent:
         common = self.common(now, case=case)
         to = self._recipients("main", now)
         told = self.particulars(common["jti"]).model_dump_json(exclude_none=True).encode()
         sealed = seal_bytes(told if plain is None else plain, to)
         return Sent(say(Supplement(**common | {"particulars": part_of(sealed, to)} | members), self.secret), sealed)
 
-    def withdrawal(self, case: CaseId, now: Instant | None = None, **members: Any) -> bytes:
+    def withdrawal(self, case: CaseId, /, now: Instant | None = None, **members: Any) -> bytes:
         told = self.common(now, case=case, why=Withdrawn.MISTAKEN)
         return say(Withdrawal(**told | members), self.secret)
 
-    def acknowledgement(self, case: Case, flaw: str | None = None, now: Instant | None = None, **members: Any) -> bytes:
+    def acknowledgement(
+        self, case: Case, /, flaw: str | None = None, now: Instant | None = None, **members: Any
+    ) -> bytes:
         decision = "0" * 64 if case.decision is None else case.decision.digest
         told = self.common(now, case=case.id, decision=decision, opened=flaw is None, flaw=flaw)
         return say(Acknowledgement(**told | members), self.secret)
@@ -539,6 +549,31 @@ class Chains:
         jti, salt = fresh_jti(step.at), os.urandom(receipts.SALT)
         said = receipts.following(link, after, step, platform=self.platform.id, jti=jti, salt=salt)
         return say(said, secret or self.platform.gateway)
+
+
+def everything_said(platform: Platform, officer: Officer) -> tuple[dict[str, bytes], Known]:
+    """One statement of every kind, by its `typ`, each signed by the one who may; and the keys that read them."""
+    chains = Chains(platform)
+    chains.admitted(officer)
+    case = chains.opened(officer)
+    rows, registry = chains.case_rows[case.id], chains.registry_rows[officer.party]
+    url = "https://gateway.example/v1/cases"
+    said = [
+        *(row.statement for row in (*registry[:2], *rows) if row.statement is not None),
+        platform.alice.standing(officer.party),
+        officer.rekey(Ed25519Secret.generate()),
+        officer.supplement(case.id).statement,
+        officer.withdrawal(case.id),
+        officer.acknowledgement(case),
+        platform.desk.acceptance(case),
+        platform.desk.decision(case, Outcome.DISCLOSED),
+        platform.carol.approval(case.id, Digest("d" * 64)),
+        rows[0].receipt,
+        platform.rejection(case.request.digest, officer.party),
+        platform.keyset_raw,
+        *(one.proof("GET", url) for one in (officer, platform.desk, platform.alice)),
+    ]
+    return {typ_in(raw): raw for raw in said}, chains.known(officer.party)
 
 
 class Mallory:
@@ -668,11 +703,6 @@ def _times() -> Iterable[Bent]:
         yield Bent(f"iat {name}", lambda m, raw, t=text: m.claim(raw, "iat", t), code)  # type: ignore[misc]
 
 
-def _typ(raw: bytes) -> str:
-    found: str = json.loads(b64url_decode(raw.split(b".")[0]))["typ"]
-    return found
-
-
 def _other_algorithm(mallory: Mallory) -> str:
     return "Ed25519" if isinstance(mallory.secret, P256Secret) else "ES256"
 
@@ -734,8 +764,8 @@ BENT: Final[tuple[Bent, ...]] = (
     Bent("no typ", lambda m, raw: m.header(raw, typ=None), "header-refused"),
     Bent("typ is a list", lambda m, raw: m.header(raw, typ=["JWT"]), "token-form"),
     Bent("typ JWT", lambda m, raw: m.header(raw, typ="JWT"), "type-refused"),
-    Bent("typ in capitals", lambda m, raw: m.header(raw, typ=_typ(raw).upper()), "type-refused"),
-    Bent("typ in full", lambda m, raw: m.header(raw, typ="application/" + _typ(raw)), "type-refused"),
+    Bent("typ in capitals", lambda m, raw: m.header(raw, typ=typ_in(raw).upper()), "type-refused"),
+    Bent("typ in full", lambda m, raw: m.header(raw, typ="application/" + typ_in(raw)), "type-refused"),
     # the signature
     Bent("a bit of the claims", lambda _, raw: Mallory.flipped(raw, 1, 20), "signature-invalid"),
     Bent("a bit of the signature", lambda _, raw: Mallory.flipped(raw, 2), "signature-invalid"),

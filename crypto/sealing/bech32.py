@@ -39,7 +39,7 @@ _FEEDBACK: Final = tuple(_feedback(top) for top in range(32))
 
 
 def encode(prefix: str, content: bytes) -> str:
-    """The Bech32 form of `content` under `prefix`, in the case that the prefix is written in.
+    """The Bech32 form of `content` under `prefix`, in upper case if the prefix is.
 
     >>> encode("AGE-SECRET-KEY-", bytes([0x42] * 32))
     'AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX'
@@ -49,7 +49,7 @@ def encode(prefix: str, content: bytes) -> str:
     register = _register(lower, letters + _ALPHABET[:1] * _CHECKSUM) ^ 1
     checksum = bytes(_ALPHABET[register >> shift & 31] for shift in range(25, -1, -5))
     text = b"".join((lower, b"1", letters, checksum)).decode("ascii")
-    return text if prefix.islower() else text.upper()
+    return text.upper() if prefix.isupper() else text
 
 
 def decode(text: str) -> tuple[str, bytes]:

@@ -72,7 +72,7 @@ def write(stanzas: Sequence[Stanza], file_key: bytes) -> bytes:
     covered = b"".join([*lines, b"---"])
     written = b"".join((covered, b" ", to_base64(_mac(file_key, covered).finalize()).encode("ascii"), b"\n"))
     if len(stanzas) > MAX_STANZAS or len(written) > MAX_HEADER:
-        raise SealingError("too-many-recipients")
+        raise SealingError("recipients-too-many")
     return written
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
 from secrets import token_bytes
 from typing import Final, Protocol, Self, TypeVar, final
 
@@ -78,15 +77,19 @@ class Reader:
 
     def fill(self, room: bytearray) -> int:
         """Fill `room`, and tell how far: short only at the end."""
-        if self._before or self._readinto is None:
-            taken = self.take(len(room))
-            room[: len(taken)] = taken
-            return len(taken)
         view = memoryview(room)
         at = 0
-        while at < len(view) and (got := _ready(self._readinto(view[at:]))):
+        while at < len(view) and (got := self._into(view[at:])):
             at += got
         return at
+
+    def _into(self, view: memoryview) -> int:
+        if not self._before and self._readinto is not None:
+            return _ready(self._readinto(view))
+        part = self._before[: len(view)] or _ready(self._source.read(len(view)))
+        self._before = self._before[len(view) :]
+        view[: len(part)] = part
+        return len(part)
 
 
 def write_all(sink: Sink, content: memoryview) -> None:
@@ -154,17 +157,16 @@ def _pump_steps(reader: Reader, sink: Sink, idle: list[_Slot], work: _Work) -> N
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="sealing") as threads:
         held = idle.pop()
         size = reader.fill(held.content)
-        for step in count():
+        first, last = 0, False
+        while not last:
             if not idle:
                 write_oldest()
             following = idle.pop()
             size_following = reader.fill(following.content) if size == len(held.content) else 0
-            content = memoryview(held.content)[:size]
-            last = size_following == 0
-            busy.append((held, threads.submit(work, content, memoryview(held.room), step * _CHUNKS, last)))
-            if last:
-                break
+            content, last = memoryview(held.content)[:size], size_following == 0
+            busy.append((held, threads.submit(work, content, memoryview(held.room), first, last)))
             held, size = following, size_following
+            first += _CHUNKS
         while busy:
             write_oldest()
 

@@ -3,9 +3,10 @@
 What `append` returns for is durable. The gateway's loops and routes know this module alone, never an engine.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Protocol, final
 
@@ -150,7 +151,10 @@ class Store(Protocol):
         ...
 
     async def owed(self, entity: str, now: Instant, limit: int) -> list[Owed]:
-        """What is to be published to an entity's desk now, oldest first."""
+        """What is to be published to an entity's desk now, oldest first; what was never sent comes before what is sent again.
+
+        Where several processes share the record, one of them at a time is given anything.
+        """
         ...
 
     async def published(self, rows: Sequence[Owed], again: Mapping[int, Instant]) -> None:
@@ -186,4 +190,44 @@ class Store(Protocol):
         ...
 
 
-ENGINES: Final[Mapping[str, str]] = MappingProxyType({"sqlite": "gateway.store.sqlite"})
+CONNECTIONS: Final = 10  # of one process to a server: PostgreSQL's own default allows a hundred in all
+
+
+async def open_store(url: str, *, connections: int = CONNECTIONS) -> Store:
+    """The record at `url`. `connections` bounds what one process opens to a server; a file has none.
+
+    `sqlite:///path/to/file` is the file at the absolute path `/path/to/file`, made when it is not there, and migrated when its
+    schema is older (a fourth slash, as SQLAlchemy writes it, changes nothing). `postgresql://user@host/database?sslmode=…` is
+    read as libpq reads it, a `passfile` included; its schema is never changed here (`rogatory gateway migrate` does that).
+
+    Raises StoreError: `store-scheme`, `store-path`, `unusable`, `newer-schema`, `older-schema`, `not-durable`.
+    """
+    opener = ENGINES.get(url.partition("://")[0])
+    if opener is None:
+        raise StoreError("store-scheme")
+    return await opener(url, connections)
+
+
+def sqlite_path(url: str) -> Path:
+    """The file that a `sqlite:///` URL names. Nothing in it is decoded. Raises StoreError: `store-path`."""
+    rest = url.partition("://")[2]
+    if not rest.startswith("/") or not rest.strip("/") or "\0" in rest:
+        raise StoreError("store-path")
+    return Path("/" + rest.lstrip("/"))
+
+
+async def _sqlite(url: str, _connections: int) -> Store:
+    from gateway.store.sqlite import SqliteStore  # noqa: PLC0415 (the engine stands on this module)
+
+    return await SqliteStore.open(sqlite_path(url))
+
+
+async def _postgres(url: str, connections: int) -> Store:
+    from gateway.store.postgres import PostgresStore  # noqa: PLC0415 (and its driver is nobody's but its users')
+
+    return await PostgresStore.open(url, connections=connections)
+
+
+ENGINES: Final[Mapping[str, Callable[[str, int], Awaitable[Store]]]] = MappingProxyType(
+    {"sqlite": _sqlite, "postgresql": _postgres, "postgres": _postgres}  # libpq takes both names of its own
+)

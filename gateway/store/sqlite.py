@@ -9,48 +9,17 @@ import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar, cast, final
 
 from gateway.store import BlobRow, CaseRow, Commit, Known, Owed, StoreError
+from gateway.store.migrations import VERSION_TABLE, judged, migrated
 from protocol.chains import Row
 from protocol.ids import CaseId, Digest, Instant, PartyId, instant, numeric
 
-SCHEMA_VERSION: Final = 1
-SCHEMA: Final = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE rows (
-  id INTEGER PRIMARY KEY, chain TEXT NOT NULL, seq INTEGER NOT NULL, stage TEXT NOT NULL, at INTEGER NOT NULL,
-  digest BLOB NOT NULL, issuer TEXT, jti TEXT, statement BLOB, sealed BLOB, receipt BLOB NOT NULL
-) STRICT;
-CREATE UNIQUE INDEX rows_place ON rows (chain, seq);
-CREATE UNIQUE INDEX rows_name ON rows (issuer, jti) WHERE issuer IS NOT NULL;
-CREATE TABLE authorities (id TEXT PRIMARY KEY, state TEXT NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE cases (
-  id TEXT PRIMARY KEY, authority TEXT NOT NULL, entity TEXT NOT NULL, state TEXT NOT NULL,
-  received INTEGER NOT NULL, due INTEGER, overdue INTEGER NOT NULL, steps INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE INDEX cases_authority ON cases (authority, id);
-CREATE INDEX cases_due ON cases (due) WHERE due IS NOT NULL AND overdue = 0;
-CREATE TABLE sealed (digest BLOB PRIMARY KEY, chain TEXT NOT NULL, content BLOB NOT NULL) STRICT;
-CREATE TABLE blobs (
-  digest BLOB PRIMARY KEY, size INTEGER NOT NULL, owner TEXT NOT NULL, at INTEGER NOT NULL,
-  chain TEXT, entity TEXT, fetched INTEGER
-) STRICT, WITHOUT ROWID;
-CREATE INDEX blobs_chain ON blobs (chain) WHERE chain IS NOT NULL;
-CREATE INDEX blobs_orphan ON blobs (at) WHERE chain IS NULL;
-CREATE TABLE outbox (
-  id INTEGER PRIMARY KEY, entity TEXT NOT NULL, row INTEGER, chain TEXT, seq INTEGER, rejection BLOB,
-  next INTEGER NOT NULL, attempts INTEGER NOT NULL
-) STRICT;
-CREATE INDEX outbox_next ON outbox (entity, next, id);
-CREATE INDEX outbox_chain ON outbox (entity, chain, seq);
-CREATE TABLE acceptances (
-  digest BLOB NOT NULL, entity TEXT NOT NULL, statement BLOB NOT NULL, PRIMARY KEY (digest, entity)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE leases (name TEXT PRIMARY KEY, holder TEXT NOT NULL, until INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-"""
 _TABLES: Final = ("rows", "authorities", "cases", "sealed", "blobs", "outbox", "acceptances")
 _CASE: Final = "id, authority, entity, state, received, due, overdue, steps"
 Result = TypeVar("Result")
@@ -69,12 +38,12 @@ class SqliteStore:
 
     @classmethod
     async def open(cls, path: Path) -> Self:
-        """Open or make the file. Raises StoreError: `newer-schema`, `unusable`."""
+        """Open or make the file, and migrate what is older. Raises StoreError: `newer-schema`, `not-migrated`, `unusable`."""
         try:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            writer = _connected(path)
-            _prepared(writer)
-            return cls(path, writer, _connected(path))
+            if not _prepared(path):
+                await migrated(f"sqlite://{path.absolute()}")
+            return cls(path, _connected(path), _connected(path))
         except (sqlite3.Error, OSError) as error:
             raise StoreError("unusable") from error
 
@@ -215,11 +184,11 @@ class SqliteStore:
         return [_digest(row[0]) for row in found]
 
     async def owed(self, entity: str, now: Instant, limit: int) -> list[Owed]:
-        """Oldest first; the sealed part goes with the statement that names it."""
+        """By the index of what is due; the sealed part goes with the statement that names it."""
         found = self._all(
             "SELECT o.id, r.receipt, r.statement, o.rejection, s.content, o.attempts FROM outbox o"
             " LEFT JOIN rows r ON r.id = o.row LEFT JOIN sealed s ON s.digest = r.sealed"
-            " WHERE o.entity = ? AND o.next <= ? ORDER BY o.id LIMIT ?",
+            " WHERE o.id IN (SELECT id FROM outbox WHERE entity = ? AND next <= ? ORDER BY next, id LIMIT ?) ORDER BY o.id",
             (entity, numeric(now), limit),
         )
         return [Owed(row[0], entity, *row[1:]) for row in found]
@@ -293,14 +262,21 @@ def _connected(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _prepared(connection: sqlite3.Connection) -> None:
-    """Make the tables, or see that they are of our version."""
-    if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'meta'").fetchone() is None:
-        connection.executescript(f"BEGIN; {SCHEMA} COMMIT;")
-        connection.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
-    found = int(connection.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()[0])
-    if found > SCHEMA_VERSION:
-        raise StoreError("newer-schema")
+def _prepared(path: Path) -> bool:
+    """Make the tables where there are none. False for a schema that is older, and so to be migrated."""
+    with closing(_connected(path)) as connection:
+        connection.execute("BEGIN IMMEDIATE")  # of two processes that start at once, one makes them
+        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema")}
+        if not tables:
+            script = files("gateway.store.migrations").joinpath("sqlite.sql").read_text()
+            for statement in script.split(";\n"):
+                connection.execute(statement)
+            connection.commit()
+            return True
+        if VERSION_TABLE not in tables:
+            return False
+        found = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()  # noqa: S608 (a constant)
+        return judged(None if found is None else found[0]) == "current"
 
 
 def _appended(writer: sqlite3.Connection, commit: Commit) -> bool:

@@ -97,4 +97,4 @@ def test_any_text_reads_or_is_refused(text: str) -> None:
         prefix, content = bech32.decode(text)
     except SealingError:
         return
-    assert bech32.encode(prefix, content) == text
+    assert bech32.encode(prefix, content) == (text if prefix.isupper() else text.lower())

@@ -1,0 +1,477 @@
+"""The record on PostgreSQL, for gateways of several processes and hosts.
+
+A group of rows is one statement, one round trip and one transaction with `synchronous_commit=on`; what conflicts is found by the
+unique indexes and leaves nothing behind. Lists go by cursor. When the server is away every verb raises StoreError at once or
+after its time-out, and the next call connects again: nothing is repeated here that might have been done, but for transactions
+that the server itself rolled back. An outbox is given to one process at a time, under a lease by the server's clock.
+
+Session state is never changed, so that connections go back to their pool without a round trip.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, Self, TypeAlias, final
+
+import asyncpg
+from sqlalchemy import Select, bindparam, false, func, select
+from sqlalchemy.dialects.postgresql import asyncpg as dialects
+
+from gateway.store import BlobRow, CaseRow, Commit, Known, Owed, StoreError
+from gateway.store import schema as t
+from gateway.store.migrations import VERSION_TABLE, judged
+from protocol.chains import Row
+from protocol.ids import CaseId, Digest, Instant, PartyId, instant, numeric
+
+CONNECTING: Final = 5.0  # seconds; also how long a call waits for a free connection
+STATEMENT: Final = 10.0  # seconds, counted by the server; the client's own bound is a little longer
+WRITERS: Final = 2  # one commit is in flight, and the small writes of relay and clock go beside it
+HOLDING: Final = 15  # seconds for which an outbox is ours, by the server's clock
+TRIES: Final = 4  # of a transaction that the server rolled back for the sake of another
+SERVER: Final = {
+    "application_name": "rogatory-gateway",
+    "synchronous_commit": "on",
+    "statement_timeout": f"{STATEMENT:.0f}s",
+    "lock_timeout": "5s",
+    "idle_in_transaction_session_timeout": "10s",
+    "jit": "off",  # our statements are short; compiling one takes longer than running it
+}
+NOWHERE: Final = "00000000-0000-0000-0000-000000000000"  # before every case
+_AWAY: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, ValueError)
+_ROLLED_BACK: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+# Rows come in order, so that ids rise with the group's order, and of two rows that exclude each other the first is kept. Each of the
+# other tables takes only what belongs to a row that was kept; where two rows of the group change one thing, in their order.
+_APPEND: Final = """
+WITH given AS MATERIALIZED (
+  SELECT nextval('rows_id_seq') AS id, u.* FROM unnest(
+    $1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::bytea[], $6::text[], $7::text[], $8::bytea[], $9::bytea[], $10::bytea[]
+  ) WITH ORDINALITY AS u (chain, seq, stage, at, digest, issuer, jti, statement, sealed, receipt, n)
+), kept AS (
+  INSERT INTO rows (id, chain, seq, stage, at, digest, issuer, jti, statement, sealed, receipt)
+  SELECT id, chain, seq, stage, at, digest, issuer, jti, statement, sealed, receipt FROM given ORDER BY n
+  ON CONFLICT DO NOTHING RETURNING id
+), stands AS MATERIALIZED (
+  SELECT given.n, given.id, given.chain, given.seq, given.sealed FROM given JOIN kept USING (id)
+), cased AS (
+  INSERT INTO cases (id, authority, entity, state, received, due, overdue, steps)
+  SELECT DISTINCT ON (u.id) u.id, u.authority, u.entity, u.state, u.received, u.due, u.overdue, u.steps FROM unnest(
+    $11::bigint[], $12::uuid[], $13::text[], $14::text[], $15::text[], $16::bigint[], $17::bigint[], $18::bool[], $19::bigint[]
+  ) AS u (n, id, authority, entity, state, received, due, overdue, steps) JOIN stands USING (n) ORDER BY u.id, u.n DESC
+  ON CONFLICT (id) DO UPDATE SET authority = excluded.authority, entity = excluded.entity, state = excluded.state,
+    received = excluded.received, due = excluded.due, overdue = excluded.overdue, steps = excluded.steps
+), admitted AS (
+  INSERT INTO authorities (id, state)
+  SELECT DISTINCT ON (stands.chain) stands.chain, u.state
+  FROM unnest($20::bigint[], $21::text[]) AS u (n, state) JOIN stands USING (n) ORDER BY stands.chain, u.n DESC
+  ON CONFLICT (id) DO UPDATE SET state = excluded.state
+), parted AS (
+  INSERT INTO sealed (digest, chain, content)
+  SELECT stands.sealed, stands.chain, u.content
+  FROM unnest($22::bigint[], $23::bytea[]) AS u (n, content) JOIN stands USING (n) ORDER BY n
+  ON CONFLICT DO NOTHING
+), named AS (
+  UPDATE blobs SET chain = named.chain, entity = named.entity FROM (
+    SELECT DISTINCT ON (u.digest) u.digest, stands.chain, u.entity
+    FROM unnest($24::bigint[], $25::bytea[], $26::text[]) AS u (n, digest, entity) JOIN stands USING (n) ORDER BY u.digest, u.n
+  ) AS named WHERE blobs.digest = named.digest AND blobs.chain IS NULL
+), told AS (
+  INSERT INTO outbox (entity, "row", chain, seq, next, attempts)
+  SELECT u.entity, stands.id, stands.chain, stands.seq, 0, 0
+  FROM unnest($27::bigint[], $28::text[]) WITH ORDINALITY AS u (n, entity, i) JOIN stands USING (n) ORDER BY u.i
+)
+SELECT n FROM stands
+"""
+_NAMED: Final = "SELECT digest, chain, receipt FROM rows WHERE issuer = $1 AND jti = $2"
+_CHAIN: Final = "SELECT receipt, statement FROM rows WHERE chain = $1 ORDER BY seq"
+_STORED: Final = "INSERT INTO blobs (digest, size, owner, at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
+_LOCKED: Final = "SELECT digest, fetched IS NOT NULL FROM blobs WHERE chain = $1 ORDER BY digest FOR UPDATE"
+_FETCHED: Final = "UPDATE blobs SET fetched = coalesce(fetched, $1) WHERE digest = $2 AND chain = $3"
+_FORGOTTEN: Final = "DELETE FROM blobs WHERE digest = ANY($1::bytea[]) AND chain IS NULL"
+_REJECTED: Final = "INSERT INTO outbox (entity, rejection, next, attempts) VALUES ($1, $2, 0, 0)"
+_OWED: Final = """
+SELECT o.id, r.receipt, r.statement, o.rejection, s.content, o.attempts
+FROM (SELECT * FROM outbox WHERE entity = $1 AND next <= $2 ORDER BY next, id LIMIT $3) AS o
+LEFT JOIN rows AS r ON r.id = o."row" LEFT JOIN sealed AS s ON s.digest = r.sealed ORDER BY o.id
+"""
+_PUBLISHED: Final = """
+WITH gone AS (DELETE FROM outbox WHERE id = ANY($1::bigint[]))
+UPDATE outbox SET next = u.next, attempts = least(attempts + 1, 32767)
+FROM unnest($2::bigint[], $3::bigint[]) AS u (id, next) WHERE outbox.id = u.id
+"""
+_SETTLED: Final = """
+WITH place AS MATERIALIZED (SELECT max(seq) AS seq FROM rows WHERE chain = $2 AND digest = $3), gone AS (
+  DELETE FROM outbox USING place WHERE outbox.entity = $1 AND outbox.chain = $2 AND outbox.seq <= place.seq
+)
+SELECT seq FROM place WHERE seq IS NOT NULL
+"""
+_ACCEPTED: Final = """
+INSERT INTO acceptances (digest, entity, statement) VALUES ($1, $2, $3)
+ON CONFLICT (digest, entity) DO UPDATE SET statement = excluded.statement
+"""
+# What another holds is seen without writing: most calls of most processes end there.
+_LEASED: Final = """
+INSERT INTO leases (name, holder, until)
+SELECT $1, $2, $3::bigint WHERE NOT EXISTS (SELECT FROM leases WHERE name = $1 AND holder <> $2 AND until > $4::bigint)
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
+WHERE leases.holder = excluded.holder OR leases.until <= $4::bigint
+RETURNING holder
+"""
+_HELD: Final = f"""
+WITH now AS (SELECT floor(extract(epoch FROM clock_timestamp()))::bigint AS at)
+{_LEASED.replace("$3::bigint WHERE", "now.at + $3::bigint FROM now WHERE").replace("$4::bigint", "(SELECT at FROM now)")}
+"""
+_RELEASED: Final = "DELETE FROM leases WHERE holder = $1"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """A read compiled from the schema, and the order of its parameters."""
+
+    sql: str
+    names: tuple[str, ...]
+
+
+def _query(statement: Select[*tuple[object, ...]]) -> _Query:
+    compiled = statement.compile(dialect=dialects.dialect())
+    return _Query(str(compiled), tuple(compiled.positiontup or ()))
+
+
+_CASE: Final = (
+    t.cases.c.id,
+    t.cases.c.authority,
+    t.cases.c.entity,
+    t.cases.c.state,
+    t.cases.c.received,
+    t.cases.c.due,
+    t.cases.c.overdue,
+    t.cases.c.steps,
+)
+_LIMIT: Final = bindparam("limit")
+_AUTHORITIES: Final = _query(select(t.authorities.c.id).order_by(t.authorities.c.id))
+_OWNER: Final = _query(select(t.cases.c.authority).where(t.cases.c.id == bindparam("case")))
+_CASES: Final = _query(
+    select(*_CASE)
+    .where(t.cases.c.authority == bindparam("authority"), t.cases.c.id > bindparam("after"))
+    .order_by(t.cases.c.id)
+    .limit(_LIMIT)
+)
+_SEALED: Final = _query(select(t.sealed.c.content, t.sealed.c.chain).where(t.sealed.c.digest == bindparam("digest")))
+_BLOB: Final = _query(
+    select(t.blobs.c.size, t.blobs.c.owner, t.blobs.c.chain, t.blobs.c.entity).where(
+        t.blobs.c.digest == bindparam("digest")
+    )
+)
+_ORPHANS: Final = _query(
+    select(t.blobs.c.digest)
+    .where(t.blobs.c.chain.is_(None), t.blobs.c.at < bindparam("before"))
+    .order_by(t.blobs.c.at)
+    .limit(_LIMIT)
+)
+_ACCEPTANCES: Final = _query(select(t.acceptances.c.statement).where(t.acceptances.c.digest == bindparam("digest")))
+_OVERDUE: Final = _query(
+    select(*_CASE)
+    .where(t.cases.c.due.is_not(None), t.cases.c.overdue == false(), t.cases.c.due <= bindparam("now"))
+    .order_by(t.cases.c.due)
+    .limit(_LIMIT)
+)
+_COUNTS: Final = {
+    table.name: _query(select(func.count()).select_from(table))
+    for table in (t.rows, t.authorities, t.cases, t.sealed, t.blobs, t.outbox, t.acceptances)
+}
+
+
+@final
+class PostgresStore:
+    """The engine of many processes. Made by `open`."""
+
+    def __init__(self, writes: Pool, reads: Pool, holder: str) -> None:
+        self._writes = writes
+        self._reads = reads
+        self._holder = holder
+        self._outboxes: dict[str, float] = {}  # ours, and until when by the loop's clock we need not ask
+
+    @classmethod
+    async def open(cls, url: str, *, connections: int) -> Self:
+        """Connect and look at the schema, changing nothing.
+
+        Raises StoreError: `unusable`, `newer-schema`, `older-schema` (run `rogatory gateway migrate`), `not-durable` (the server
+        runs with `fsync` off, so that no promise could be kept).
+        """
+        with _told("unusable"):
+            writes = await _pool(url, min(WRITERS, connections))
+            reads = await _pool(url, max(connections - WRITERS, 1))
+            try:
+                async with writes.acquire(timeout=CONNECTING) as connection:
+                    await _looked_at(connection)
+                    holder = str(await connection.fetchval("SELECT gen_random_uuid()"))
+            except BaseException:
+                writes.terminate()
+                reads.terminate()
+                raise
+        return cls(writes, reads, holder)
+
+    async def close(self) -> None:
+        """Give the outboxes back to the other processes, and close every connection."""
+        if self._outboxes:
+            with suppress(StoreError):
+                await self._write(_RELEASED, self._holder)
+        for pool in (self._writes, self._reads):
+            try:
+                async with asyncio.timeout(CONNECTING):
+                    await pool.close()
+            except (*_AWAY, TimeoutError):
+                pool.terminate()
+
+    # writing
+
+    async def append(self, commits: Sequence[Commit]) -> list[bool]:
+        """One statement for the group; a row whose place or name is taken leaves nothing behind."""
+        kept = {int(row[0]) for row in await self._write(_APPEND, *_columns(commits))}
+        return [number in kept for number in range(1, len(commits) + 1)]
+
+    async def blob_stored(self, digest: Digest, size: int, owner: PartyId, at: Instant) -> None:
+        """The first sender owns a blob."""
+        await self._write(_STORED, _raw(digest), size, owner, numeric(at))
+
+    async def blob_fetched(self, case: CaseId, digest: Digest, at: Instant) -> frozenset[Digest]:
+        """Note it, and give all fetched blobs of the case.
+
+        The case's blobs are locked, so that of two processes that serve the last two of them one sees both.
+        """
+        with _told("not-written"):
+            async with _borrowed(self._writes) as connection, connection.transaction():
+                known = {row[0]: row[1] for row in await connection.fetch(_LOCKED, case)}
+                if _raw(digest) in known:
+                    await connection.execute(_FETCHED, numeric(at), _raw(digest), case)
+                    known[_raw(digest)] = True
+        return frozenset(_digest(raw) for raw, fetched in known.items() if fetched)
+
+    async def forget_blobs(self, digests: Sequence[Digest]) -> None:
+        """Only what no statement has named meanwhile."""
+        await self._write(_FORGOTTEN, [_raw(digest) for digest in digests])
+
+    async def reject(self, entity: str, rejection: bytes) -> None:
+        """Into the outbox, to be published once."""
+        await self._write(_REJECTED, entity, rejection)
+
+    async def published(self, rows: Sequence[Owed], again: Mapping[int, Instant]) -> None:
+        """Move each to its next time; a rejection goes."""
+        gone = [row.id for row in rows if row.rejection is not None]
+        kept = [row.id for row in rows if row.rejection is None]
+        await self._write(_PUBLISHED, gone, kept, [numeric(again[one]) for one in kept])
+
+    async def settle(self, entity: str, chain: str, of: Digest) -> bool:
+        """All rows of the chain up to that one."""
+        return bool(await self._write(_SETTLED, entity, chain, _raw(of)))
+
+    async def accepted(self, entity: str, of: Digest, acceptance: bytes) -> None:
+        """The last word of a desk on a registry statement."""
+        await self._write(_ACCEPTED, _raw(of), entity, acceptance)
+
+    async def lease(self, name: str, holder: str, now: Instant, length: timedelta) -> bool:
+        """Free, run out, or already ours."""
+        return bool(await self._write(_LEASED, name, holder, numeric(now + length), numeric(now)))
+
+    # reading
+
+    async def named(self, issuer: str, jti: str) -> Known | None:
+        """By the unique index."""
+        if "\0" in issuer or "\0" in jti:
+            return None  # nobody has verified the name yet, and the server takes every text but this
+        found = await self._read(_NAMED, issuer, jti)
+        return Known(_digest(found[0][0]), found[0][1], found[0][2]) if found else None
+
+    async def chain(self, chain: str) -> list[Row]:
+        """In order of their numbers."""
+        return [Row(receipt, statement) for receipt, statement in await self._read(_CHAIN, chain)]
+
+    async def authorities(self) -> list[PartyId]:
+        """In the order of their ids."""
+        return [PartyId(row[0]) for row in await self._ask(_AUTHORITIES)]
+
+    async def owner(self, case: CaseId) -> PartyId | None:
+        """By primary key."""
+        found = await self._ask(_OWNER, case=case)
+        return PartyId(found[0][0]) if found else None
+
+    async def cases(self, authority: PartyId, after: CaseId | None, limit: int) -> list[CaseRow]:
+        """By key, never by offset."""
+        found = await self._ask(_CASES, authority=authority, after=after or NOWHERE, limit=limit)
+        return [_case(row) for row in found]
+
+    async def sealed(self, digest: Digest) -> tuple[bytes, CaseId] | None:
+        """By primary key."""
+        found = await self._ask(_SEALED, digest=_raw(digest))
+        return (found[0][0], CaseId(found[0][1])) if found else None
+
+    async def blob(self, digest: Digest) -> BlobRow | None:
+        """By primary key."""
+        found = await self._ask(_BLOB, digest=_raw(digest))
+        return BlobRow(digest, found[0][0], PartyId(found[0][1]), found[0][2], found[0][3]) if found else None
+
+    async def orphans(self, before: Instant, limit: int) -> list[Digest]:
+        """By the index of what no statement names."""
+        return [_digest(row[0]) for row in await self._ask(_ORPHANS, before=numeric(before), limit=limit)]
+
+    async def owed(self, entity: str, now: Instant, limit: int) -> list[Owed]:
+        """Nothing while another process holds this outbox; else by the index of what is due."""
+        if not await self._holds(entity):
+            return []
+        found = await self._read(_OWED, entity, numeric(now), limit)
+        return [Owed(row[0], entity, *row[1:]) for row in found]
+
+    async def acceptances(self, of: Digest) -> list[bytes]:
+        """One a desk at most."""
+        return [row[0] for row in await self._ask(_ACCEPTANCES, digest=_raw(of))]
+
+    async def overdue(self, now: Instant, limit: int) -> list[CaseRow]:
+        """By the index of what is owed: the cost does not grow with the cases that are not due."""
+        return [_case(row) for row in await self._ask(_OVERDUE, now=numeric(now), limit=limit)]
+
+    async def counts(self) -> dict[str, int]:
+        """For operators and tests; walks the tables."""
+        return {name: (await self._ask(query))[0][0] for name, query in _COUNTS.items()}
+
+    # the engine
+
+    async def _holds(self, entity: str) -> bool:
+        """Whether this process publishes for that desk. A third of the lease is used before it is asked for again."""
+        now = asyncio.get_running_loop().time()
+        if now < self._outboxes.get(entity, 0):
+            return True
+        held = bool(await self._write(_HELD, f"outbox {entity}", self._holder, HOLDING))
+        if held:
+            self._outboxes[entity] = now + HOLDING / 3
+        else:
+            self._outboxes.pop(entity, None)
+        return held
+
+    async def _write(self, sql: str, *values: object) -> list[asyncpg.Record]:
+        """One statement, which is one transaction. One that the server rolled back is run again: nothing of it stands."""
+        with _told("not-written"):
+            for _ in range(TRIES - 1):
+                with suppress(*_ROLLED_BACK):
+                    return await _run(self._writes, sql, values)
+            return await _run(self._writes, sql, values)
+
+    async def _ask(self, query: _Query, **values: object) -> list[asyncpg.Record]:
+        return await self._read(query.sql, *(values[name] for name in query.names))
+
+    async def _read(self, sql: str, *values: object) -> list[asyncpg.Record]:
+        with _told("not-read"):
+            return await _run(self._reads, sql, values)
+
+
+@contextmanager
+def _told(flaw: str) -> Iterator[None]:
+    """The world's errors as the store's own."""
+    try:
+        yield
+    except (*_AWAY, TimeoutError) as error:
+        raise StoreError(flaw) from error
+
+
+async def _pool(url: str, most: int) -> Pool:
+    """Connections are made when they are asked for, and again after the server was away; no task watches them."""
+    return await asyncpg.create_pool(
+        url,
+        min_size=0,
+        max_size=most,
+        timeout=CONNECTING,
+        command_timeout=STATEMENT + 2,
+        server_settings=SERVER,
+        reset=_as_it_is,
+    )
+
+
+async def _as_it_is(_connection: Connection) -> None:
+    """We change no session state, and so have none to reset."""
+
+
+@asynccontextmanager
+async def _borrowed(pool: Pool) -> AsyncIterator[Connection]:
+    async with pool.acquire(timeout=CONNECTING) as connection:
+        yield connection
+
+
+async def _run(pool: Pool, sql: str, values: Sequence[object]) -> list[asyncpg.Record]:
+    async with _borrowed(pool) as connection:
+        return await connection.fetch(sql, *values)
+
+
+async def _looked_at(connection: Connection) -> None:
+    if await connection.fetchval("SHOW fsync") != "on":
+        raise StoreError("not-durable")
+    version = None
+    with suppress(asyncpg.UndefinedTableError):
+        version = await connection.fetchval(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608 (a constant)
+    if judged(version) == "older":
+        raise StoreError("older-schema")
+
+
+def _columns(commits: Sequence[Commit]) -> Iterator[list[object]]:
+    """The group turned on its side: what `_APPEND` takes, in its order."""
+    numbered = list(enumerate(commits, 1))
+    cased = [(n, one.case) for n, one in numbered if one.case is not None]
+    states = [(n, one.state) for n, one in numbered if one.state is not None]
+    parts = [(n, one.sealed[1]) for n, one in numbered if one.sealed is not None]
+    named = [(n, _raw(blob), one.case.entity) for n, one in numbered if one.case is not None for blob in one.blobs]
+    told = [(n, entity) for n, one in numbered for entity in one.entities]
+    yield from _turned([_row(one) for one in commits], 10)
+    yield from _turned([(n, *_case_values(case)) for n, case in cased], 9)
+    yield from _turned(states, 2)
+    yield from _turned(parts, 2)
+    yield from _turned(named, 3)
+    yield from _turned(told, 2)
+
+
+def _turned(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object]]:
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
+
+
+def _row(commit: Commit) -> tuple[object, ...]:
+    return (
+        commit.chain,
+        commit.seq,
+        commit.stage.value,
+        numeric(commit.at),
+        _raw(commit.of),
+        commit.issuer,
+        commit.jti,
+        commit.statement,
+        None if commit.sealed is None else _raw(commit.sealed[0]),
+        commit.receipt,
+    )
+
+
+def _case_values(case: CaseRow) -> tuple[object, ...]:
+    due = None if case.due is None else numeric(case.due)
+    return (
+        case.case,
+        case.authority,
+        case.entity,
+        case.state,
+        numeric(case.received),
+        due,
+        case.overdue,
+        case.steps,
+    )
+
+
+def _case(row: asyncpg.Record) -> CaseRow:
+    due = None if row[5] is None else instant(row[5])
+    return CaseRow(CaseId(str(row[0])), PartyId(row[1]), row[2], row[3], instant(row[4]), due, row[6], row[7])
+
+
+def _raw(digest: Digest) -> bytes:
+    return bytes.fromhex(digest)
+
+
+def _digest(raw: bytes) -> Digest:
+    return Digest(raw.hex())
