@@ -111,6 +111,26 @@ def members_in(file: Path) -> dict[str, object]:
         return tomllib.load(source)
 
 
+def flagged(file: Path | None, flags: Mapping[str, object]) -> tuple[dict[str, object], Path]:
+    """What the TOML file says, and over it the flags of the command line; and the folder that attachments are relative to.
+
+    A flag of another form stays as it is, and does not fit the model.
+    """
+    members = {} if file is None else members_in(file)
+    given = {name: value for name, value in flags.items() if value is not None and value != ()}
+    if "officer" in given:
+        given["officer"] = {"name": given["officer"]}
+    if "targets" in given:
+        parts = [str(text).partition(":") for text in _all(given["targets"])]
+        given["targets"] = [{"by": by, "value": value} for by, _, value in parts]
+    if "attachments" in given:
+        given["attachments"] = [str(Path(str(path)).absolute()) for path in _all(given["attachments"])]
+    span = {name: _moment(given.pop(name)) for name in ("since", "until") if name in given}
+    if span:
+        given["span"] = span
+    return members | given, Path() if file is None else file.parent
+
+
 def prepared(
     matter: Matter,
     *,
@@ -182,3 +202,15 @@ def _json(members: Mapping[str, object]) -> str:
         return int(value.timestamp()) if isinstance(value, datetime) and value.tzinfo is not None else str(value)
 
     return json.dumps(members, default=other)
+
+
+def _all(values: object) -> tuple[object, ...]:
+    return values if isinstance(values, tuple) else ()
+
+
+def _moment(text: object) -> object:
+    """A time with its offset, from the command line (RFC 3339)."""
+    try:
+        return datetime.fromisoformat(str(text))
+    except ValueError:
+        return text

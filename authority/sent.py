@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, final
 
-from pydantic import StringConstraints
+from pydantic import AfterValidator, StringConstraints
 
+from crypto.strict import b64url_decode
 from protocol import limits
 from protocol.ids import Digest, digest_of
 from protocol.problems import Refused
-from protocol.sayings import Closed, CompactJws, DigestText
-from protocol.statements import named, validated
+from protocol.sayings import KINDS, Claims, Closed, CompactJws, DigestText
+from protocol.statements import claims, named, validated
 
 _ENDING: Final = ".owed"
 
@@ -27,9 +28,10 @@ _ENDING: Final = ".owed"
 @final
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """A signed statement and where it goes, with the sealed part and the digests of the sealed blobs that it names."""
+    """A statement that we signed and where it goes, with the sealed part and the digests of the sealed blobs that it names."""
 
     path: str
+    typ: str
     statement: bytes
     sealed: bytes | None = None
     blobs: tuple[Digest, ...] = ()
@@ -39,9 +41,21 @@ class Owed:
         """The statement's digest."""
         return digest_of(self.statement)
 
+    @property
+    def said(self) -> Claims:
+        """What we said. Nobody else need be believed for it: the file is ours."""
+        return claims(b64url_decode(self.statement.split(b".")[1]), KINDS[self.typ].model)
+
+
+def _known(typ: str) -> str:
+    if typ not in KINDS:
+        raise ValueError("a kind of statement")
+    return typ
+
 
 class _File(Closed):
     path: Annotated[str, StringConstraints(pattern=r"^/v1/[a-z0-9/-]{1,200}$")]
+    typ: Annotated[str, AfterValidator(_known)]
     statement: CompactJws
     sealed: Annotated[str, StringConstraints(max_length=limits.SEALED * 2)] | None = None
     blobs: tuple[DigestText, ...] = ()
@@ -56,6 +70,11 @@ class Outbox:
         for each in (folder, folder / "blobs", folder / "receipts", folder / "refused"):
             each.mkdir(mode=0o700, parents=True, exist_ok=True)
 
+    @property
+    def folder(self) -> Path:
+        """Where everything lies."""
+        return self._folder
+
     def blob(self, digest: Digest) -> Path:
         """Where a sealed attachment lies until the statement that names it is receipted."""
         return self._folder / "blobs" / f"{digest}.age"
@@ -67,7 +86,7 @@ class Outbox:
     def keep(self, owed: Owed) -> None:
         """Put a statement on the disk before it is sent; what has the same `jti` was never taken, and makes room."""
         sealed = None if owed.sealed is None else base64.b64encode(owed.sealed).decode()
-        file = _File(path=owed.path, statement=owed.statement.decode(), sealed=sealed, blobs=owed.blobs)
+        file = _File(path=owed.path, typ=owed.typ, statement=owed.statement.decode(), sealed=sealed, blobs=owed.blobs)
         write(self._file(owed), file.model_dump_json(exclude_none=True).encode())
 
     def owed(self) -> list[Owed]:
@@ -113,7 +132,7 @@ class Outbox:
     def _read(self, path: Path) -> Owed:
         found = validated(path.read_bytes(), _File)
         sealed = None if found.sealed is None else base64.b64decode(found.sealed, validate=True)
-        return Owed(found.path, found.statement.encode(), sealed, tuple(map(Digest, found.blobs)))
+        return Owed(found.path, found.typ, found.statement.encode(), sealed, tuple(map(Digest, found.blobs)))
 
     def _sweep(self, owed: Owed) -> None:
         """Remove sealed attachments that nothing owed names any more."""

@@ -12,14 +12,11 @@ from typing import Annotated, Final, final
 from pydantic import StringConstraints
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from crypto.keyring import Cost, Held, Keyring, SealingSecret, Status
-from crypto.keys import Ed25519Secret
-from crypto.sealing import generate_identity
-from protocol.ids import Instant, PartyId, numeric, parse_platform_id
+from authority.keys import Keys
+from crypto.keyring import Cost
+from protocol.ids import Instant, PartyId, parse_platform_id
 from protocol.sayings import AuthorityId, AuthorityType, Country, KeyIdText, PlatformId
 
-SIGNING: Final = "authority-signing"  # the roles in the ring
-SEALING: Final = "authority-sealing"
 TOML: Final = "authority.toml"
 # In the clear to this machine alone: who asks, and when, is nobody's business on the way.
 _GATEWAY: Final = r"^(https://[a-z0-9.-]+|http://(127\.0\.0\.1|localhost|\[::1\]))(:[0-9]{1,5})?$"
@@ -108,15 +105,10 @@ def load(folder: Path) -> Home:
 def make(
     folder: Path, settings: AuthoritySettings, passphrase: bytes, now: Instant, cost: Cost = Cost.MODERATE
 ) -> Home:
-    """A new home with new keys: Ed25519 for signing, post-quantum hybrid for sealing. Raises KeyringError (`exists`)."""
+    """A new home with new keys. Raises KeyringError (`exists`)."""
     home = Home(folder, settings)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    made = numeric(now)
-    held = (
-        Held(SIGNING, 0, Status.CURRENT, made, Ed25519Secret.generate()),
-        Held(SEALING, 0, Status.CURRENT, made, SealingSecret(generate_identity())),
-    )
-    Keyring.create(home.ring, passphrase, held, cost=cost)
+    Keys.make(home.ring, passphrase, now, cost)
     told = settings.model_dump(mode="json")
     (folder / TOML).write_text(
         "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in told.items())

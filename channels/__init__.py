@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol, final
 
@@ -128,6 +129,8 @@ def open_channel(url: str, clock: Callable[[], datetime]) -> Channel:
 
     `sqlite:///path/to/file` is the file at the absolute path `/path/to/file`, made when it is not there; nothing in
     the path is decoded. (A fourth slash, as SQLAlchemy writes it, changes nothing.)
+    `redis://`, `rediss://`, `redis+sentinel://`, `redis+cluster://` and the last two with `rediss`: see
+    `channels.redis_line.Address.parse`.
     """
     scheme, separator, rest = url.partition("://")
     opener = _OPENERS.get(scheme)
@@ -144,4 +147,17 @@ def _open_sqlite(rest: str, clock: Callable[[], datetime]) -> Channel:
     return SqliteChannel(Path("/" + rest.lstrip("/")), clock)
 
 
-_OPENERS: Final[dict[str, Callable[[str, Callable[[], datetime]], Channel]]] = {"sqlite": _open_sqlite}
+def _open_redis(scheme: str, rest: str, clock: Callable[[], datetime]) -> Channel:
+    from channels.redis import RedisChannel  # noqa: PLC0415 - the engine stands on this module
+    from channels.redis_line import Address  # noqa: PLC0415 - likewise, and its client takes long to load
+
+    return RedisChannel(Address.parse(f"{scheme}://{rest}"), clock)
+
+
+_OPENERS: Final[dict[str, Callable[[str, Callable[[], datetime]], Channel]]] = {
+    "sqlite": _open_sqlite,
+    **{
+        scheme: partial(_open_redis, scheme)
+        for scheme in ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+    },
+}

@@ -144,8 +144,17 @@ def _worker(desk: Desk, source: SqlSource, channel: Channel, put: Put, now: Call
     filing = Filing(desk.store, desk.keyset, entity, keys.identities, desk.signing, entropy)
     folder = settings.data / "disclosures"
     disclosures = Disclosures(desk.store, desk.keyset, keys.identities, desk.signing, folder, put, entropy)
-    lines = (incoming, outgoing)
-    return Worker(desk.store, keys, filing, source, disclosures, lines, now, entropy, settings.unreceipted)
+    return Worker(
+        desk.store,
+        keys,
+        filing,
+        source,
+        disclosures,
+        (incoming, outgoing),
+        now=now,
+        entropy=entropy,
+        unreceipted=settings.unreceipted,
+    )
 
 
 def _dead(lease: Lease, flaw: str) -> None:

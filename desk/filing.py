@@ -170,8 +170,8 @@ class Filing:
         case = CaseId(found.chain)
         row = self._store.case(case)
         if found.decision and row is not None and row.state in OPEN:
-            if row.duty is Duty.NONE and self._store.draft(case) is not None:
-                self._store.set_duty(case, Duty.REVIEW)
+            if row.duty is Duty.NONE:
+                self._store.set_duty(case, Duty.LOOK_UP if self._store.draft(case) is None else Duty.REVIEW)
             self._store.troubled(case, said.code, now + AFTER_NO)
 
     def _keep(self, found: Registered | Filed, chain: str, now: Instant) -> None:

@@ -224,8 +224,8 @@ class Store:
         return [CaseId(row[0]) for row in found]
 
     def troubled(self, case: CaseId, flaw: str, again: Instant) -> None:
-        """A look-up or release failed: why, and when to try again."""
-        self._run("UPDATE cases SET trouble = ?, next = ? WHERE id = ?", flaw, numeric(again), case)
+        """A look-up or release failed: why, and when to try again. Nothing, when nothing is owed any more."""
+        self._run("UPDATE cases SET trouble = ?, next = ? WHERE id = ? AND duty != 'none'", flaw, numeric(again), case)
 
     def set_duty(self, case: CaseId, duty: Duty) -> None:
         """What is owed now."""

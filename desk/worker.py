@@ -76,6 +76,7 @@ class Worker:
         source: SqlSource,
         disclosures: Disclosures,
         lines: tuple[Incoming, Outgoing],
+        *,
         now: Callable[[], Instant],
         entropy: Callable[[int], bytes],
         unreceipted: timedelta,
@@ -106,7 +107,7 @@ class Worker:
             done = 0
             try:
                 done = await loop.step()
-            except Exception as error:  # noqa: BLE001 (the process's edge: logged, and tried again)
+            except Exception as error:  # the process's edge: logged, and tried again
                 log.exception("loop.failed", error, loop=loop.name)
             if not done:
                 with suppress(TimeoutError):
@@ -143,9 +144,9 @@ class Worker:
             return False
         except Refused as refused:
             entry = one.lease.entry.id.hex()
-            log.error("entry.refused", code=refused.code, reason=refused.reason[:200], entry=entry)
+            log.error("entry.refused", code=refused.code, reason=refused.reason[:200], entry=entry)  # noqa: TRY400 (a refusal is no fault of ours)
             await self._incoming.reject(one, refused.code)
-        except Exception as error:  # noqa: BLE001 (the process's edge: logged, and the entry left to its lease)
+        except Exception as error:  # the process's edge: logged, and the entry left to its lease
             log.exception("loop.failed", error, loop="receive")
         else:
             await self._incoming.ack([one])

@@ -80,7 +80,8 @@ class Blobs:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._door = folder / "arriving"
-        self._door.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for one in (folder, self._door):
+            one.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._number = count()
 
     def path(self, digest: Digest) -> Path:

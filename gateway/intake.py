@@ -98,9 +98,13 @@ class Intake:
 
         Raises Refused; `refused.rejection` is signed when the sender was authenticated.
         """
-        if (old := await self._seen(raw)) is not None:  # (1) the same bytes, the same receipt
-            return old
+        name = named(raw)
+        old = await self._store.named(name.issuer, name.jti)
+        if old is not None and old.digest == name.digest:  # (1) the same bytes, the same receipt
+            return Taken(old.receipt, new=False, chain=old.chain)
         statement = read(raw, self._registry, now, kinds=ask.kinds)  # (2)
+        if old is not None:  # told to nobody but who signed both
+            raise Refused("jti-reused", reason="jti under other bytes")
         if ask.aged:
             fresh(statement, now)
             self._spend(statement.issuer, now)
@@ -122,7 +126,7 @@ class Intake:
                     self._registry.put(prepared.registry)
                 _note(statement, prepared.commit)
                 return Taken(prepared.commit.receipt, new=True, chain=chain)
-            if (old := await self._seen(statement.raw)) is not None:
+            if (old := await self._meanwhile(statement)) is not None:
                 return old
         raise Refused("overloaded", reason="chain too busy", wait=1)
 
@@ -188,12 +192,12 @@ class Intake:
         )
         return say(said, self._secret())
 
-    async def _seen(self, raw: bytes) -> Taken | None:
-        name = named(raw)
-        old = await self._store.named(name.issuer, name.jti)
+    async def _meanwhile(self, statement: Statement) -> Taken | None:
+        """Whether the same statement was taken on another connection while this one was prepared."""
+        old = await self._store.named(statement.issuer, statement.said.jti)
         if old is None:
             return None
-        if old.digest != name.digest:
+        if old.digest != statement.digest:
             raise Refused("jti-reused", reason="jti under other bytes")
         return Taken(old.receipt, new=False, chain=old.chain)
 

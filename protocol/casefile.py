@@ -9,6 +9,7 @@ signed on. It opens nothing that is sealed.
 import io
 import struct
 import zipfile
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias, final
@@ -24,7 +25,7 @@ from protocol.ids import Digest, Instant, NotAnId, PartyId, digest_of, instant, 
 from protocol.keyset import Keyset, read_keyset
 from protocol.problems import Place, Refused
 from protocol.sayings import Closed, Jwk, PlatformId, Receipt
-from protocol.statements import key_of, validated
+from protocol.statements import Statement, key_of, validated
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
@@ -41,6 +42,15 @@ case/             the statements of the case, with their receipts
 sealed/           the sealed parts, which only their recipients open (age v1)
 Check it with:    rogatory verify FILE
 """
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """An entry of the archive, and where it ends in the file."""
+
+    content: bytes
+    end: int
 
 
 _Stood: TypeAlias = tuple[Instant, Registration]  # how an authority stands, and since when
@@ -110,12 +120,13 @@ def verify(raw: bytes, *, root: PublicKey | None = None) -> Findings:
 
     Raises Refused (`case-file-wrong`) with the place: the entry's name, or the byte.
     """
-    contents = _contents(raw)
+    found = _found(raw)
+    contents = {name: entry.content for name, entry in found.items()}
     parts = _parts(contents)
-    _same_form(raw, parts, contents)
+    _same_form(raw, parts, found)
     if root is not None and root.id != parts.root.id:
         raise _wrong(MANIFEST, "the root key that you pinned")
-    lines = [f"form: {len(contents)} entries, every byte of the file accounted for"]
+    lines = [f"form: {len(found)} entries, every byte of the file accounted for"]
     keyset = _keyset(parts, lines)
     authority, history = _authority(parts, keyset, lines)
     case = _case(parts, keyset, authority, lines)
@@ -129,7 +140,7 @@ def _wrong(place: str, expected: str) -> Refused:
     return Refused("case-file-wrong", detail=f"{place}: expected {expected}.", places=(Place(place, expected),))
 
 
-def _contents(raw: bytes) -> dict[str, bytes]:
+def _found(raw: bytes) -> dict[str, _Entry]:
     """The entries in the order in which they lie in the file, as far as they are in our form.
 
     Not by `zipfile`, which believes the archive's directory, and what it says of sizes. What is passed over here, directory
@@ -137,18 +148,19 @@ def _contents(raw: bytes) -> dict[str, bytes]:
     """
     if len(raw) > MOST_BYTES:
         raise _wrong("the file", f"at most {MOST_BYTES} bytes")
-    contents: dict[str, bytes] = {}
+    found: dict[str, _Entry] = {}
     at = 0
-    while raw.startswith(_LOCAL_SIGNATURE, at) and len(contents) < MOST_ENTRIES:
-        name, content, at = _entry(raw, at)
-        if name in contents:
+    while raw.startswith(_LOCAL_SIGNATURE, at) and len(found) < MOST_ENTRIES:
+        name, entry = _entry(raw, at)
+        if name in found:
             raise _wrong(name, "each entry once")
-        contents[name] = content
-    return contents
+        found[name] = entry
+        at = entry.end
+    return found
 
 
-def _entry(raw: bytes, at: int) -> tuple[str, bytes, int]:
-    """The entry whose local header is there, and where it ends."""
+def _entry(raw: bytes, at: int) -> tuple[str, _Entry]:
+    """The entry whose local header is there."""
     if len(raw) < at + _LOCAL.size:
         raise _wrong(f"byte {at}", "a whole entry")
     _, size, _, name_size, extra_size = _LOCAL.unpack_from(raw, at)
@@ -156,7 +168,7 @@ def _entry(raw: bytes, at: int) -> tuple[str, bytes, int]:
     name, end = raw[at + _LOCAL.size : begin - extra_size], begin + size
     if not name.isascii() or end > len(raw):
         raise _wrong(f"byte {at}", "a whole entry with an ASCII name")
-    return name.decode("ascii"), raw[begin:end], end
+    return name.decode("ascii"), _Entry(raw[begin:end], end)
 
 
 def _parts(contents: Mapping[str, bytes]) -> Parts:
@@ -185,20 +197,14 @@ def _rows(contents: Mapping[str, bytes], folder: str) -> list[Row]:
     return rows
 
 
-def _same_form(raw: bytes, parts: Parts, contents: Mapping[str, bytes]) -> None:
+def _same_form(raw: bytes, parts: Parts, found: Mapping[str, _Entry]) -> None:
     """The file is byte for byte what `write` makes of its content."""
     again = write(parts)
     if again == raw:
         return
-    at = next((n for n, (a, b) in enumerate(zip(raw, again, strict=False)) if a != b), min(len(raw), len(again)))
-    raise _wrong(f"byte {at} ({_entry_at(raw, contents, at)})", "the one form of a case file")
-
-
-def _entry_at(raw: bytes, contents: Mapping[str, bytes], at: int) -> str:
-    """The last entry whose name begins before that byte."""
-    starts = {raw.find(name.encode()): name for name in contents}
-    before = [start for start in starts if 0 <= start <= at]
-    return starts[max(before)] if before else "the archive's own directory"
+    at = bisect_left(range(min(len(raw), len(again))), x=True, key=lambda n: raw[: n + 1] != again[: n + 1])
+    place = next((name for name, entry in found.items() if at < entry.end), "the archive's own directory")
+    raise _wrong(f"byte {at} ({place})", "the one form of a case file")
 
 
 def _keyset(parts: Parts, lines: list[str]) -> Keyset:
@@ -213,14 +219,13 @@ def _keyset(parts: Parts, lines: list[str]) -> Keyset:
 def _authority(parts: Parts, keyset: Keyset, lines: list[str]) -> tuple[Authority, list[_Stood]]:
     """The authority after its last row, and how it stood after each."""
     chain = RegistryChain()
-    history: list[_Stood] = []
+    chains: list[RegistryChain] = []
     for number, row in enumerate(parts.authority, 1):
         try:
             chain = chain.then(row, keyset)
         except Refused as refused:
             raise _wrong(f"authority/{number:04}", f"the next row of the registry ({refused.reason})") from None
-        if chain.authority is not None:
-            history.append((chain.link.since, chain.authority.state))
+        chains.append(chain)
     if chain.authority is None:
         raise _wrong("authority/", "the requesting authority's registry")
     found = chain.authority
@@ -228,7 +233,7 @@ def _authority(parts: Parts, keyset: Keyset, lines: list[str]) -> tuple[Authorit
     lines.append(
         f"authority: {found.id} is {found.state}, {len(parts.authority)} statements, confirmed by {names or 'nobody'}"
     )
-    return found, history
+    return found, [(one.link.since, one.authority.state) for one in chains if one.authority is not None]
 
 
 def _admitted(history: Sequence[_Stood], at: Instant) -> bool:
@@ -241,12 +246,16 @@ def _admitted(history: Sequence[_Stood], at: Instant) -> bool:
 def _case(parts: Parts, keyset: Keyset, authority: Authority, lines: list[str]) -> Case:
     known = Known(keyset, authority)
     chain = CaseChain()
+    receipts: list[Statement | None] = []
     for number, row in enumerate(parts.case, 1):
         try:
             chain = chain.then(row, known)
         except Refused as refused:
             raise _wrong(f"case/{number:04}", f"the next row of the case ({refused.reason})") from None
-        lines.append(_told(number, chain, row))
+        receipts.append(chain.receipt)
+    lines += [
+        _told(said.saying(Receipt), row) for said, row in zip(receipts, parts.case, strict=True) if said is not None
+    ]
     if chain.case is None:
         raise _wrong("case/", "the rows of a case")
     due = "nothing is owed" if chain.case.due is None else f"an answer is owed by {written(chain.case.due)}"
@@ -254,12 +263,9 @@ def _case(parts: Parts, keyset: Keyset, authority: Authority, lines: list[str]) 
     return chain.case
 
 
-def _told(number: int, chain: CaseChain, row: Row) -> str:
-    if chain.receipt is None:
-        raise RuntimeError("a row was read without its receipt")
-    said = chain.receipt.saying(Receipt)
+def _told(said: Receipt, row: Row) -> str:
     what = "no statement" if row.statement is None else f"statement {said.of[:16]}… by its key"
-    return f"row {number}: {said.stage} on {written(instant(said.iat))}, receipt linked and signed, {what}, state {said.state}"
+    return f"row {said.seq}: {said.stage} on {written(instant(said.iat))}, receipt linked and signed, {what}, state {said.state}"
 
 
 def _sealed(parts: Parts, case: Case, lines: list[str]) -> None:

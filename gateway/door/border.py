@@ -157,7 +157,9 @@ class Door:
         for name in SINGLE:
             if len(request.headers.getall(name, ())) > 1:
                 raise Refused("header-invalid", reason=f"{name} doubled")
-        if request.version >= (1, 1) and "Host" not in request.headers:
+        if request.version not in {(1, 0), (1, 1)}:
+            raise Refused("header-invalid", reason="another version of HTTP")
+        if request.version == (1, 1) and "Host" not in request.headers:
             raise Refused("header-invalid", detail="Send a Host header.", reason="no Host")
         if request.headers.get("Transfer-Encoding", "chunked").lower() != "chunked":
             raise Refused("header-invalid", reason="transfer coding")

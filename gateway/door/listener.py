@@ -104,7 +104,7 @@ class _Server(web.Server):
 
 @final
 class Listener:
-    """Listens for a door. `start`, then `stop` once."""
+    """Listens for a door. `start`, then `stop`, which may be said again."""
 
     def __init__(self, door: Door, settings: GatewaySettings, *, idle: float = IDLE) -> None:
         self._door = door
@@ -144,16 +144,18 @@ class Listener:
 
     async def stop(self) -> None:
         """Not ready, no new connection, no new request; finish what was accepted within `drain`; close."""
-        if self._runner is None or self._site is None:
+        runner, place = self._runner, self._site
+        self._runner = self._site = None
+        if runner is None or place is None:
             return
         self._door.stop()
-        await self._site.stop()
+        await place.stop()
         try:
             async with asyncio.timeout(self._settings.drain.total_seconds()):
                 await self._door.drained()
         except TimeoutError:
             pass  # what hangs is cut: nothing was promised to it
-        await self._runner.cleanup()
+        await runner.cleanup()
 
 
 def site(peer: object) -> str:

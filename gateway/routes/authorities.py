@@ -2,21 +2,23 @@
 
 from typing import Final, final
 
-from gateway.door import Answer, Asked, Parts, Route, Takes
+from gateway.door import Answer, Asked, Parameter, Parts, Route, Takes
 from gateway.intake import Ask
 from gateway.proofs import Buckets
 from gateway.routes.shared import FORM, READING, receipt, segment, take, verbatim
 from protocol.authorities import Authority
-from protocol.ids import PartyId, parse_authority_id, parse_digest
+from protocol.ids import AUTHORITY_PATTERN, PartyId, parse_authority_id, parse_digest
 from protocol.problems import Refused
 from protocol.sayings import Role
-from protocol.wire import Acceptances, AuthorityAnswer, ReceiptAnswer, Statements
+from protocol.wire import Acceptances, AuthorityAnswer, AuthorityList, ReceiptAnswer, Statements
 
 APPLYING: Final = Ask(frozenset({"rogatory-application+jwt"}))
 REGISTRY: Final = frozenset({"rogatory-rekey+jwt", "rogatory-admission+jwt", "rogatory-standing+jwt"})
 READERS: Final = frozenset({Role.AUTHORITY, Role.OPERATOR})
 PER_MINUTE: Final = 30  # ours: applications from one address; nobody applies often
 BURST: Final = 30
+PAGE: Final = 100
+AFTER: Final = Parameter("after", AUTHORITY_PATTERN, "the authority that the last page ended with")
 
 
 def routes(parts: Parts) -> tuple[Route, ...]:
@@ -32,6 +34,16 @@ def routes(parts: Parts) -> tuple[Route, ...]:
             statuses=(201, 200),
             takes=Takes.STATEMENT,
             problems=(*FORM, "authority-exists"),
+        ),
+        Route(
+            "GET",
+            "/v1/authorities",
+            "All authorities by id, by cursor, for operators",
+            calls.listed,
+            AuthorityList,
+            roles=frozenset({Role.OPERATOR}),
+            query=(AFTER,),
+            problems=READING,
         ),
         Route(
             "GET",
@@ -86,6 +98,12 @@ class _Calls:
         self._applying.spend(PartyId(asked.peer), asked.now)
         taken = await take(self._parts, asked, APPLYING)
         return receipt(taken, f"/v1/authorities/{taken.chain}")
+
+    async def listed(self, asked: Asked) -> Answer:
+        after = asked.query.get("after", "")
+        found = [one for one in self._parts.registry.all() if one.id > after]
+        page = tuple(AuthorityAnswer.of(one) for one in found[:PAGE])
+        return Answer(AuthorityList(authorities=page, after=page[-1].authority if len(found) > PAGE else None))
 
     async def show(self, asked: Asked) -> Answer:
         return Answer(AuthorityAnswer.of(self._seen(asked)))

@@ -9,14 +9,14 @@ Session state is never changed, so that connections go back to their pool withou
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Self, TypeAlias, final
 
 import asyncpg
-from sqlalchemy import Select, bindparam, false, func, select
+from sqlalchemy import BindParameter, Select, bindparam, false, func, select
 from sqlalchemy.dialects.postgresql import asyncpg as dialects
 
 from gateway.store import BlobRow, CaseRow, Commit, Known, Owed, StoreError
@@ -39,13 +39,13 @@ SERVER: Final = {
     "jit": "off",  # our statements are short; compiling one takes longer than running it
 }
 NOWHERE: Final = "00000000-0000-0000-0000-000000000000"  # before every case
-_AWAY: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, ValueError)
+_AWAY: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 _ROLLED_BACK: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
-# Rows come in order, so that ids rise with the group's order, and of two rows that exclude each other the first is kept. Each of the
-# other tables takes only what belongs to a row that was kept; where two rows of the group change one thing, in their order.
+# Rows come in order, so that ids rise with the group's order, and of two rows that exclude each other the first is kept. Each
+# of the other tables takes only what belongs to a row that was kept; where two rows of the group change one thing, in their order.
 _APPEND: Final = """
 WITH given AS MATERIALIZED (
   SELECT nextval('rows_id_seq') AS id, u.* FROM unnest(
@@ -86,7 +86,10 @@ WITH given AS MATERIALIZED (
 )
 SELECT n FROM stands
 """
-_NAMED: Final = "SELECT digest, chain, receipt FROM rows WHERE issuer = $1 AND jti = $2"
+_NAMED: Final = """
+SELECT u.n, r.digest, r.chain, r.receipt FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS u (issuer, jti, n)
+CROSS JOIN LATERAL (SELECT digest, chain, receipt FROM rows WHERE rows.issuer = u.issuer AND rows.jti = u.jti LIMIT 1) AS r
+"""
 _CHAIN: Final = "SELECT receipt, statement FROM rows WHERE chain = $1 ORDER BY seq"
 _STORED: Final = "INSERT INTO blobs (digest, size, owner, at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
 _LOCKED: Final = "SELECT digest, fetched IS NOT NULL FROM blobs WHERE chain = $1 ORDER BY digest FOR UPDATE"
@@ -115,15 +118,12 @@ ON CONFLICT (digest, entity) DO UPDATE SET statement = excluded.statement
 """
 # What another holds is seen without writing: most calls of most processes end there.
 _LEASED: Final = """
-INSERT INTO leases (name, holder, until)
-SELECT $1, $2, $3::bigint WHERE NOT EXISTS (SELECT FROM leases WHERE name = $1 AND holder <> $2 AND until > $4::bigint)
+WITH now AS MATERIALIZED (SELECT coalesce($4::bigint, floor(extract(epoch FROM clock_timestamp()))::bigint) AS at)
+INSERT INTO leases (name, holder, until) SELECT $1, $2, now.at + $3::bigint FROM now
+WHERE NOT EXISTS (SELECT FROM leases WHERE name = $1 AND holder <> $2 AND until > now.at)
 ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
-WHERE leases.holder = excluded.holder OR leases.until <= $4::bigint
+WHERE leases.holder = excluded.holder OR leases.until <= (SELECT at FROM now)
 RETURNING holder
-"""
-_HELD: Final = f"""
-WITH now AS (SELECT floor(extract(epoch FROM clock_timestamp()))::bigint AS at)
-{_LEASED.replace("$3::bigint WHERE", "now.at + $3::bigint FROM now WHERE").replace("$4::bigint", "(SELECT at FROM now)")}
 """
 _RELEASED: Final = "DELETE FROM leases WHERE holder = $1"
 
@@ -138,7 +138,7 @@ class _Query:
 
 
 def _query(statement: Select[*tuple[object, ...]]) -> _Query:
-    compiled = statement.compile(dialect=dialects.dialect())
+    compiled = statement.compile(dialect=dialects.dialect())  # type: ignore[no-untyped-call]
     return _Query(str(compiled), tuple(compiled.positiontup or ()))
 
 
@@ -152,7 +152,7 @@ _CASE: Final = (
     t.cases.c.overdue,
     t.cases.c.steps,
 )
-_LIMIT: Final = bindparam("limit")
+_LIMIT: Final[BindParameter[int]] = bindparam("limit")
 _AUTHORITIES: Final = _query(select(t.authorities.c.id).order_by(t.authorities.c.id))
 _OWNER: Final = _query(select(t.cases.c.authority).where(t.cases.c.id == bindparam("case")))
 _CASES: Final = _query(
@@ -187,6 +187,29 @@ _COUNTS: Final = {
 
 
 @final
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A name that somebody waits to hear of."""
+
+    issuer: str
+    jti: str
+    answer: asyncio.Future[Known | None]
+
+    def tell(self, known: Known | None) -> None:
+        """Whoever asked may have left."""
+        if not self.answer.done():
+            self.answer.set_result(known)
+
+    def fail(self, error: StoreError) -> None:
+        """Each gets an error of his own, with the one cause."""
+        if not self.answer.done():
+            mine = StoreError(error.flaw)
+            mine.__cause__ = error.__cause__
+            self.answer.set_exception(mine)
+            self.answer.exception()  # seen: whoever asked may be leaving
+
+
+@final
 class PostgresStore:
     """The engine of many processes. Made by `open`."""
 
@@ -194,6 +217,8 @@ class PostgresStore:
         self._writes = writes
         self._reads = reads
         self._holder = holder
+        self._asked: list[_Asked] = []
+        self._asking = asyncio.Lock()
         self._outboxes: dict[str, float] = {}  # ours, and until when by the loop's clock we need not ask
 
     @classmethod
@@ -203,7 +228,7 @@ class PostgresStore:
         Raises StoreError: `unusable`, `newer-schema`, `older-schema` (run `rogatory gateway migrate`), `not-durable` (the server
         runs with `fsync` off, so that no promise could be kept).
         """
-        with _told("unusable"):
+        with _told("unusable", ValueError):  # the driver's own, for an address that it cannot read
             writes = await _pool(url, min(WRITERS, connections))
             reads = await _pool(url, max(connections - WRITERS, 1))
             try:
@@ -225,7 +250,7 @@ class PostgresStore:
             try:
                 async with asyncio.timeout(CONNECTING):
                     await pool.close()
-            except (*_AWAY, TimeoutError):
+            except _AWAY:
                 pool.terminate()
 
     # writing
@@ -245,7 +270,7 @@ class PostgresStore:
         The case's blobs are locked, so that of two processes that serve the last two of them one sees both.
         """
         with _told("not-written"):
-            async with _borrowed(self._writes) as connection, connection.transaction():
+            async with self._writes.acquire(timeout=CONNECTING) as connection, connection.transaction():
                 known = {row[0]: row[1] for row in await connection.fetch(_LOCKED, case)}
                 if _raw(digest) in known:
                     await connection.execute(_FETCHED, numeric(at), _raw(digest), case)
@@ -276,16 +301,21 @@ class PostgresStore:
 
     async def lease(self, name: str, holder: str, now: Instant, length: timedelta) -> bool:
         """Free, run out, or already ours."""
-        return bool(await self._write(_LEASED, name, holder, numeric(now + length), numeric(now)))
+        return bool(await self._write(_LEASED, name, holder, numeric(now + length) - numeric(now), numeric(now)))
 
     # reading
 
     async def named(self, issuer: str, jti: str) -> Known | None:
-        """By the unique index."""
-        if "\0" in issuer or "\0" in jti:
-            return None  # nobody has verified the name yet, and the server takes every text but this
-        found = await self._read(_NAMED, issuer, jti)
-        return Known(_digest(found[0][0]), found[0][1], found[0][2]) if found else None
+        """By the unique index. Asked at every door for every statement: what waits goes into the next question together."""
+        if not (issuer.isascii() and jti.isascii()) or "\0" in issuer + jti:
+            return None  # nobody has verified the name yet: what could not be one spoils no question of others
+        mine = _Asked(issuer, jti, asyncio.get_running_loop().create_future())
+        self._asked.append(mine)
+        async with self._asking:
+            if not mine.answer.done():
+                asked, self._asked = self._asked, []
+                await self._answer(asked)
+        return await mine.answer
 
     async def chain(self, chain: str) -> list[Row]:
         """In order of their numbers."""
@@ -345,12 +375,27 @@ class PostgresStore:
         now = asyncio.get_running_loop().time()
         if now < self._outboxes.get(entity, 0):
             return True
-        held = bool(await self._write(_HELD, f"outbox {entity}", self._holder, HOLDING))
+        held = bool(await self._write(_LEASED, f"outbox {entity}", self._holder, HOLDING, None))
         if held:
             self._outboxes[entity] = now + HOLDING / 3
         else:
             self._outboxes.pop(entity, None)
         return held
+
+    async def _answer(self, asked: Sequence["_Asked"]) -> None:
+        """One question for all of them. Whoever leaves in the middle of it leaves the others' to the next."""
+        try:
+            found = await self._read(_NAMED, [one.issuer for one in asked], [one.jti for one in asked])
+        except StoreError as error:
+            for one in asked:
+                one.fail(error)
+        except asyncio.CancelledError:
+            self._asked[:0] = asked
+            raise
+        else:
+            known = {row[0]: Known(_digest(row[1]), row[2], row[3]) for row in found}
+            for number, one in enumerate(asked, 1):
+                one.tell(known.get(number))
 
     async def _write(self, sql: str, *values: object) -> list[asyncpg.Record]:
         """One statement, which is one transaction. One that the server rolled back is run again: nothing of it stands."""
@@ -369,11 +414,11 @@ class PostgresStore:
 
 
 @contextmanager
-def _told(flaw: str) -> Iterator[None]:
+def _told(flaw: str, *more: type[Exception]) -> Iterator[None]:
     """The world's errors as the store's own."""
     try:
         yield
-    except (*_AWAY, TimeoutError) as error:
+    except (*_AWAY, *more) as error:
         raise StoreError(flaw) from error
 
 
@@ -390,18 +435,12 @@ async def _pool(url: str, most: int) -> Pool:
     )
 
 
-async def _as_it_is(_connection: Connection) -> None:
+async def _as_it_is(_connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     """We change no session state, and so have none to reset."""
 
 
-@asynccontextmanager
-async def _borrowed(pool: Pool) -> AsyncIterator[Connection]:
-    async with pool.acquire(timeout=CONNECTING) as connection:
-        yield connection
-
-
 async def _run(pool: Pool, sql: str, values: Sequence[object]) -> list[asyncpg.Record]:
-    async with _borrowed(pool) as connection:
+    async with pool.acquire(timeout=CONNECTING) as connection:
         return await connection.fetch(sql, *values)
 
 

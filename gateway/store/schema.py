@@ -25,7 +25,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
 from gateway.store.migrations import HEAD, VERSION_TABLE
 
@@ -161,12 +161,15 @@ leases: Final = Table(
 def sqlite_script() -> str:
     """The statements that make an empty SQLite file a record of today's schema; shipped as `migrations/sqlite.sql`."""
     dialect = sqlite.dialect()
-    made = [CreateTable(table) for table in metadata.sorted_tables]
-    found = [CreateIndex(index) for table in metadata.sorted_tables for index in sorted(table.indexes, key=_name)]
-    statements = [str(one.compile(dialect=dialect)) for one in [*made, *found]]
-    statements += [_VERSION, f"INSERT INTO {VERSION_TABLE} VALUES ('{HEAD}')"]
+    made: list[ExecutableDDLElement] = [CreateTable(table) for table in metadata.sorted_tables]
+    made += [CreateIndex(index) for table in metadata.sorted_tables for index in sorted(table.indexes, key=_name)]
+    statements = [str(one.compile(dialect=dialect)) for one in made]
+    statements += [_VERSION, f"INSERT INTO {VERSION_TABLE} VALUES ('{HEAD}')"]  # noqa: S608 (constants)
     lines = ";\n".join(one.strip() for one in statements).splitlines()
-    return "\n".join(["-- Made by `sqlite_script` of gateway/store/schema.py.", *(line.rstrip() for line in lines)]) + ";\n"
+    return (
+        "\n".join(["-- Made by `sqlite_script` of gateway/store/schema.py.", *(line.rstrip() for line in lines)])
+        + ";\n"
+    )
 
 
 def _name(index: Index) -> str:

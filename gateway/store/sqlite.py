@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeVar, cast, final
 
 from gateway.store import BlobRow, CaseRow, Commit, Known, Owed, StoreError
-from gateway.store.migrations import VERSION_TABLE, judged, migrated
+from gateway.store.migrations import VERSION_TABLE, judged, sqlite_migrated
 from protocol.chains import Row
 from protocol.ids import CaseId, Digest, Instant, PartyId, instant, numeric
 
@@ -42,7 +42,7 @@ class SqliteStore:
         try:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             if not _prepared(path):
-                await migrated(f"sqlite://{path.absolute()}")
+                await asyncio.to_thread(sqlite_migrated, path)
             return cls(path, _connected(path), _connected(path))
         except (sqlite3.Error, OSError) as error:
             raise StoreError("unusable") from error

@@ -1,17 +1,19 @@
 """What every engine of `channels` keeps: one suite, run over each of them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from channels import BODY_MAX_BYTES, Channel, ChannelError, Depth, Entry, Lease
+from channels.redis import RedisChannel
+from channels.redis_line import Address
 from channels.sqlite import SqliteChannel
+from tests.redis_servers import RedisServer, elapse, running
 
 STREAM = "requests.eu"
 LEASE, NOW, SOON = timedelta(seconds=30), timedelta(0), timedelta(seconds=5)
@@ -23,6 +25,10 @@ class Engine:
     """An engine's place, time as the test wants it, and as many channels to that place as it asks for."""
 
     connect: Callable[[Callable[[], datetime], int], Channel]
+    pass_time: Callable[[timedelta], None] = lambda _: None  # for an engine that has a clock of its own
+    grain: timedelta = timedelta(
+        milliseconds=1
+    )  # how exactly leases can be watched: such a clock goes on during the test
     now: datetime = START
     opened: list[Channel] = field(default_factory=list)
 
@@ -32,11 +38,38 @@ class Engine:
 
     def elapse(self, time: timedelta) -> None:
         self.now += time
+        self.pass_time(time)
 
 
-@pytest.fixture(params=["sqlite"])
-async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
-    engine = Engine(lambda clock, most: SqliteChannel(tmp_path / "lines" / "channel.db", clock, most))
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    with running(server):
+        yield server
+
+
+def on_sqlite(request: pytest.FixtureRequest) -> Engine:
+    file = request.getfixturevalue("tmp_path") / "lines" / "channel.db"
+    return Engine(lambda clock, most: SqliteChannel(file, clock, most))
+
+
+def on_redis(request: pytest.FixtureRequest) -> Engine:
+    server: RedisServer = request.getfixturevalue("redis_server")
+    with server.client() as client:
+        client.flushall()
+    return Engine(
+        lambda clock, most: RedisChannel(Address.parse(server.url), clock, most),
+        lambda time: elapse(server, time),
+        timedelta(seconds=5),
+    )
+
+
+ENGINES = {"sqlite": on_sqlite, "redis": on_redis}
+
+
+@pytest.fixture(params=ENGINES)
+async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
+    engine = ENGINES[request.param](request)
     yield engine
     for channel in engine.opened:
         await channel.close()
@@ -103,9 +136,9 @@ async def test_publishing_nothing_does_nothing(channel: Channel) -> None:
 async def test_a_leased_entry_is_invisible_until_its_lease_ends(engine: Engine, channel: Channel) -> None:
     await channel.publish(STREAM, [entry(1)])
     (first,) = await take(channel)
-    engine.elapse(LEASE - timedelta(milliseconds=1))
+    engine.elapse(LEASE - engine.grain)
     assert await take(channel) == []
-    engine.elapse(timedelta(milliseconds=1))
+    engine.elapse(engine.grain)
     (second,) = await take(channel)
     assert (first.deliveries, second.deliveries) == (1, 2)
     assert first.entry == second.entry

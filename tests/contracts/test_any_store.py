@@ -1,16 +1,22 @@
-"""One suite for every store engine."""
+"""One suite for every store engine, on real servers; what one engine alone promises comes at its end."""
 
+import asyncio
 import os
+import random
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing, suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import asyncpg
 import pytest
 
-from gateway.store import CaseRow, Commit, Store, StoreError
-from gateway.store.sqlite import SqliteStore
+from gateway.store import CaseRow, Commit, Store, StoreError, open_store
 from protocol.ids import CaseId, Digest, PartyId, case_id, digest_of, instant
 from protocol.sayings import Stage
+from tests.servers import postgres
 
 NOW = instant(1_795_000_000)
 A = PartyId("kr-knpa-cyber")
@@ -18,9 +24,32 @@ B = PartyId("de-bka")
 DESK = PartyId("tg.example")
 
 
-@pytest.fixture(params=["sqlite"])
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await SqliteStore.open(tmp_path / "gateway.db")
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    """A record that nobody has used."""
+    if request.param == "sqlite":
+        yield f"sqlite://{tmp_path / 'gateway.db'}"
+        return
+    made = await postgres().fresh()
+    yield made
+    await postgres().drop(made)
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[Store]:
+    opened = await open_store(url)
+    yield opened
+    await opened.close()
+
+
+on_postgresql = pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+on_sqlite = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+async def second(url: str, store: Store) -> AsyncIterator[Store]:
+    """Another process on the same record."""
+    opened = await open_store(url)
     yield opened
     await opened.close()
 
@@ -181,6 +210,7 @@ async def test_fetched_blobs_of_a_case_add_up(store: Store) -> None:
     assert await store.blob_fetched(case, one, NOW) == {one}
     assert await store.blob_fetched(case, two, NOW) == {one, two}
     assert await store.blob_fetched(CaseId("another"), two, NOW) == frozenset()
+    assert await store.blob_fetched(case, a_digest("3"), NOW) == {one, two}
 
 
 async def test_what_desks_said_of_a_registry_statement_is_kept_once_a_desk(store: Store) -> None:
@@ -233,43 +263,349 @@ def _registry(party: PartyId) -> Commit:
     )
 
 
-async def test_sqlite_files_are_their_owners_alone(tmp_path: Path) -> None:
-    store = await SqliteStore.open(tmp_path / "gateway.db")
+async def test_what_is_refused_takes_nobodys_name_or_place(store: Store) -> None:
+    await store.append([a_case(1)])
+    refused = a_case(1, jti="a name")
+    assert await store.append([refused, a_case(2, jti="a name"), a_case(3, jti="a name")]) == [False, True, False]
+
+
+async def test_what_is_refused_leaves_nothing_anywhere(store: Store) -> None:
+    blob, part = a_digest("blob"), (a_digest("part"), b"part")
+    await store.blob_stored(blob, 1, A, NOW)
+    await store.append([a_case(1)])
+    before = await store.counts()
+    moved = replace(a_case(1).case, state="closed", steps=9)  # type: ignore[type-var]
+    refused = a_case(
+        1, jti="another", case=moved, blobs=(blob,), sealed=part, state="suspended", entities=("main", "eu")
+    )
+    assert await store.append([refused]) == [False]
+    assert await store.counts() == before
+    assert [(one.state, one.steps) for one in await store.cases(A, None, 9)] == [("received", 1)]
+    assert await store.sealed(part[0]) is None
+    named = await store.blob(blob)
+    assert named is not None
+    assert named.case is None
+
+
+async def test_of_two_rows_of_a_case_in_one_group_the_later_says_how_it_stands(store: Store) -> None:
+    first, second = a_case(1), a_case(1, seq=2, due=7)
+    assert await store.append([first, second]) == [True, True]
+    assert await store.cases(A, None, 9) == [second.case]
+    assert [row.receipt for row in await store.owed("main", NOW, 9)] == [b"receipt 1", b"receipt 2"]
+
+
+async def test_of_two_rows_of_a_registry_in_one_group_the_later_says_how_it_stands(store: Store) -> None:
+    second = replace(_registry(A), seq=2, jti="second", of=a_digest("second"), state="admitted")
+    assert await store.append([_registry(A), second]) == [True, True]
+    assert (await store.counts())["authorities"] == 1
+
+
+async def test_of_two_cases_that_name_one_blob_in_one_group_the_first_has_it(store: Store) -> None:
+    digest = a_digest("blob")
+    await store.blob_stored(digest, 1, A, NOW)
+    await store.append([a_case(1, blobs=(digest,)), a_case(2, blobs=(digest,))])
+    found = await store.blob(digest)
+    assert found is not None
+    assert found.case == a_case(1).chain
+
+
+async def test_a_sealed_part_that_two_statements_name_is_kept_once(store: Store) -> None:
+    part = (a_digest("part"), b"the same bytes")
+    await store.append([a_case(1, sealed=part), a_case(2, sealed=part)])
+    assert await store.sealed(part[0]) == (part[1], a_case(1).chain)
+    assert [row.sealed for row in await store.owed("main", NOW, 9)] == [part[1]] * 2
+
+
+async def test_a_group_of_nothing_is_nothing(store: Store) -> None:
+    assert await store.append([]) == []
+
+
+async def test_a_large_group_is_one_commit(store: Store) -> None:
+    group = [a_case(number, entities=("main", "eu")) for number in range(600)]
+    group[300] = replace(group[300], jti=group[0].jti)
+    kept = await store.append(group)
+    assert [number for number, stands in enumerate(kept) if not stands] == [300]
+    assert (await store.counts())["outbox"] == 599 * 2
+    assert [row.statement for row in await store.owed("eu", NOW, 700)] == [
+        one.statement for one in group if one is not group[300]
+    ]
+
+
+async def test_a_name_that_nobody_can_have_is_nobodys(store: Store) -> None:
+    await store.append([a_case(1)])
+    for issuer, jti in ((A, "\0"), ("\0", "x"), (A, ""), (A, "x" * 100_000), (A, "'; DROP TABLE rows --")):
+        assert await store.named(issuer, jti) is None
+
+
+async def test_what_was_never_sent_comes_before_what_is_sent_again(store: Store) -> None:
+    await store.append([a_case(1), a_case(2), a_case(3)])
+    rows = await store.owed("main", NOW, 2)
+    assert [row.statement for row in rows] == [b"statement 1 1", b"statement 2 1"]
+    await store.published(rows, {row.id: NOW for row in rows})
+    assert [row.statement for row in await store.owed("main", NOW, 1)] == [b"statement 3 1"]
+    assert [row.statement for row in await store.owed("main", NOW, 3)] == [
+        b"statement 1 1",
+        b"statement 2 1",
+        b"statement 3 1",
+    ]
+
+
+async def test_what_takes_a_settled_rows_place_was_not_sent_with_it(store: Store) -> None:
+    await store.append([a_case(1)])
+    rows = await store.owed("main", NOW, 9)
+    await store.settle("main", a_case(1).chain, a_case(1).of)
+    await store.append([a_case(2)])
+    await store.published(rows, {row.id: NOW + timedelta(hours=1) for row in rows})
+    (row,) = await store.owed("main", NOW, 9)
+    assert (row.statement, row.attempts) == (b"statement 2 1", 0)
+
+
+async def test_a_failing_write_promises_nothing_and_the_next_one_works(store: Store) -> None:
+    with pytest.raises(StoreError) as error:
+        await store.append([a_case(1), a_case(2, entities=(object(),))])
+    assert error.value.flaw == "not-written"
+    assert await store.chain(a_case(1).chain) == []
+    assert await store.append([a_case(1)]) == [True]
+
+
+async def test_a_closed_store_reads_and_writes_nothing(url: str) -> None:
+    store = await open_store(url)
+    await store.owed("main", NOW, 9)
+    await store.close()
+    with pytest.raises(StoreError):
+        await store.chain("x")
+    with pytest.raises(StoreError):
+        await store.owner(CaseId(a_case(1).chain))
+    with pytest.raises(StoreError):
+        await store.append([a_case(1)])
+
+
+async def test_what_was_kept_is_there_after_a_new_start(url: str) -> None:
+    store = await open_store(url)
+    await store.append([a_case(1)])
+    await store.close()
+    store = await open_store(url)
+    assert len(await store.chain(a_case(1).chain)) == len(await store.owed("main", NOW, 9)) == 1
+    await store.close()
+
+
+async def test_of_two_processes_that_take_one_place_one_has_it(store: Store, second: Store) -> None:
+    for number in range(20):
+        mine, theirs = a_case(number, jti=f"mine {number}"), a_case(number, jti=f"theirs {number}")
+        kept = await asyncio.gather(store.append([mine]), second.append([theirs]))
+        assert sorted(kept) == [[False], [True]]
+    assert (await store.counts())["rows"] == (await store.counts())["outbox"] == 20
+
+
+async def test_a_lease_has_one_holder_among_many_processes(store: Store, second: Store) -> None:
+    asked = [one.lease("clock", f"{number}", NOW, timedelta(1)) for number in range(10) for one in (store, second)]
+    assert len({number // 2 for number, held in enumerate(await asyncio.gather(*asked)) if held}) == 1
+
+
+# PostgreSQL
+
+
+@on_postgresql
+async def test_groups_that_wait_for_each_other_are_both_kept(store: Store, second: Store) -> None:
+    """Each has the other's first row as its last: the server rolls one back, which is then run again."""
+    for number in range(0, 20, 2):
+        one, two = a_case(number), a_case(number + 1)
+        filling = [a_case(100 * number + 1_000 + more) for more in range(40)]
+        kept = await asyncio.gather(store.append([one, *filling[:20], two]), second.append([two, *filling[20:], one]))
+        assert sorted([kept[0][0] + kept[1][-1], kept[0][-1] + kept[1][0]]) == [1, 1]
+    assert (await store.counts())["rows"] == 20 + 400
+
+
+@on_postgresql
+async def test_of_two_processes_that_serve_the_last_blobs_one_sees_both(store: Store, second: Store) -> None:
+    for number in range(10):
+        one, two, case = a_digest(f"1 {number}"), a_digest(f"2 {number}"), CaseId(a_case(number).chain)
+        for digest in (one, two):
+            await store.blob_stored(digest, 1, DESK, NOW)
+        await store.append([a_case(number, blobs=(one, two))])
+        seen = await asyncio.gather(store.blob_fetched(case, one, NOW), second.blob_fetched(case, two, NOW))
+        assert {one, two} in seen
+
+
+@on_postgresql
+async def test_an_outbox_is_given_to_one_process_and_to_the_next_when_that_one_stops(url: str) -> None:
+    one, two = await open_store(url), await open_store(url)
+    await one.append([a_case(1)])
+    assert len(await one.owed("main", NOW, 9)) == len(await one.owed("main", NOW, 9)) == 1
+    assert await two.owed("main", NOW, 9) == []
+    await one.close()
+    assert len(await two.owed("main", NOW, 9)) == 1
+    await two.close()
+
+
+@on_postgresql
+async def test_an_outbox_of_a_process_that_died_is_given_to_another_when_its_lease_is_over(
+    url: str, store: Store, second: Store
+) -> None:
+    await store.append([a_case(1)])
+    assert len(await store.owed("main", NOW, 9)) == 1
+    await asked(url, "UPDATE leases SET until = 0")
+    assert len(await second.owed("main", NOW, 9)) == 1
+    await asked(url, "UPDATE leases SET until = until + 1")
+    held = await asked(url, "SELECT holder, until - extract(epoch FROM now()) FROM leases WHERE name = 'outbox main'")
+    assert [(row[0] == second._holder, 10 < row[1] <= 16) for row in held] == [(True, True)]  # type: ignore[attr-defined]
+
+
+@on_postgresql
+async def test_the_server_keeps_what_it_says_that_it_keeps(url: str, store: Store) -> None:
+    found = await store._writes.fetchrow(
+        "SELECT current_setting('synchronous_commit'), current_setting('statement_timeout')"
+    )  # type: ignore[attr-defined]
+    assert tuple(found) == ("on", "10s")
+
+
+async def test_many_names_asked_for_at_once_are_each_answered(store: Store) -> None:
+    await store.append([a_case(number) for number in range(0, 100, 2)])
+    names = [f"jti-{A}-{number}-1" for number in range(100)]
+    found = await asyncio.gather(*(store.named(A, name) for name in names))
+    assert [None if one is None else one.chain for one in found] == [
+        None if number % 2 else a_case(number).chain for number in range(100)
+    ]
+
+
+async def test_those_who_ask_and_leave_take_no_answer_with_them(store: Store) -> None:
+    await store.append([a_case(1)])
+    asking = [asyncio.create_task(store.named(A, f"jti-{A}-1-1")) for _ in range(10)]
+    await asyncio.sleep(0)
+    asking[0].cancel()  # on PostgreSQL the one who puts the question
+    await asyncio.sleep(0)
+    asking[3].cancel()
+    found = await asyncio.gather(*asking[4:])
+    assert {one is not None and one.chain == a_case(1).chain for one in found} == {True}
+    await asyncio.gather(*asking, return_exceptions=True)
+
+
+@on_postgresql
+async def test_a_server_that_syncs_nothing_is_refused(url: str) -> None:
+    try:
+        await asked(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()", "SELECT pg_sleep(0.2)")
+        with pytest.raises(StoreError) as error:
+            await open_store(url)
+        assert error.value.flaw == "not-durable"
+    finally:
+        await asked(url, "ALTER SYSTEM RESET fsync", "SELECT pg_reload_conf()", "SELECT pg_sleep(0.2)")
+
+
+@on_postgresql
+async def test_what_another_holds_too_long_is_not_waited_for(url: str, store: Store, second: Store) -> None:
+    blocker = await asyncpg.connect(url)
+    async with blocker.transaction():
+        await blocker.execute("LOCK TABLE rows IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(StoreError) as error:
+            await store.append([a_case(1)])
+    await blocker.close()
+    assert error.value.flaw == "not-written"
+    assert await store.append([a_case(1)]) == [True]
+
+
+@on_postgresql
+async def test_more_calls_than_connections_wait_their_turn(url: str) -> None:
+    store = await open_store(url, connections=1)
+    await store.append([a_case(number) for number in range(50)])
+    found = await asyncio.gather(*(store.chain(a_case(number).chain) for number in range(50)))
+    assert [len(rows) for rows in found] == [1] * 50
+    (busy,) = await asked(url, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rogatory-gateway'")
+    assert busy[0] == 2, "one that reads and one that writes"
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://postgres@/none?host=/nowhere",
+        "postgresql://postgres@127.0.0.1:1/none",
+        "postgresql://postgres@127.0.0.1:port/none",
+        "postgresql://postgres@127.0.0.1/none?sslmode=nonsense",
+    ],
+)
+async def test_a_server_that_is_not_there_is_no_store(url: str) -> None:
+    with pytest.raises(StoreError) as error:
+        await open_store(url)
+    assert error.value.flaw == "unusable"
+
+
+@on_postgresql
+async def test_a_server_killed_under_appends_loses_nothing_and_doubles_nothing(url: str, rounds: int) -> None:
+    store, server, luck = await open_store(url), postgres(), random.Random(7)
+    kept: set[str] = set()
+    tried: dict[str, Commit] = {}
+    try:
+        for number in range(rounds):
+            load = [asyncio.create_task(appending(store, tried, kept, number, one)) for one in range(4)]
+            await asyncio.sleep(0.05 + luck.random() / 5)
+            await asyncio.to_thread(server.kill)
+            before = len(kept)
+            with pytest.raises(StoreError):
+                await asyncio.wait_for(store.append([a_case(999_999)]), 1)
+            asking = (store.named(A, f"{one}") for one in range(5))
+            assert {type(one) for one in await asyncio.gather(*asking, return_exceptions=True)} == {StoreError}
+            await asyncio.to_thread(server.start)
+            while len(kept) == before:  # the store finds the server again by itself
+                await asyncio.sleep(0.01)
+            for task in load:
+                task.cancel()
+            await asyncio.gather(*load, return_exceptions=True)
+            found = {row[0] for row in await asked(url, "SELECT chain FROM rows")}
+            assert kept <= found <= set(tried)
+        again = await store.append([*tried.values()])  # as clients do that were answered 503
+        assert [
+            one.chain for one, stands in zip(tried.values(), again, strict=True) if stands and one.chain in found
+        ] == []
+        counts = await store.counts()
+        assert counts["rows"] == counts["cases"] == counts["outbox"] == len(tried)
+        assert len(kept) > 0
+    finally:
+        await store.close()
+
+
+async def appending(store: Store, tried: dict[str, Commit], kept: set[str], number: int, one: int) -> None:
+    """Group after group; what the store returned for is told."""
+    for turn in range(10_000):
+        group = [a_case(number * 1_000_000 + one * 100_000 + turn * 8 + more + 1) for more in range(8)]
+        tried.update({commit.chain: commit for commit in group})
+        with suppress(StoreError):
+            stands = await store.append(group)
+            kept.update(commit.chain for commit, stood in zip(group, stands, strict=True) if stood)
+        await asyncio.sleep(0.001)
+
+
+async def asked(url: str, *queries: str) -> list[asyncpg.Record]:
+    """Said to the server by somebody else; the answer to the last."""
+    connection = await asyncpg.connect(url)
+    try:
+        found: list[asyncpg.Record] = []
+        for query in queries:
+            found = await connection.fetch(query)
+        return found
+    finally:
+        await connection.close()
+
+
+# SQLite
+
+
+@on_sqlite
+async def test_sqlite_files_are_their_owners_alone(url: str, store: Store, tmp_path: Path) -> None:
     await store.append([a_case(1)])
     modes = {name: os.stat(tmp_path / name).st_mode & 0o777 for name in os.listdir(tmp_path)}  # noqa: PTH116, PTH208
-    await store.close()
     assert modes == {"gateway.db": 0o600, "gateway.db-wal": 0o600, "gateway.db-shm": 0o600}
-
-
-async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
-    store = await SqliteStore.open(tmp_path / "gateway.db")
-    await store._write(lambda writer: writer.execute("UPDATE meta SET value = '99'"))
-    await store.close()
-    with pytest.raises(StoreError) as refused:
-        await SqliteStore.open(tmp_path / "gateway.db")
-    assert refused.value.flaw == "newer-schema"
 
 
 async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "gateway.db").write_bytes(b"not a database" * 100)
     with pytest.raises(StoreError) as refused:
-        await SqliteStore.open(tmp_path / "gateway.db")
+        await open_store(f"sqlite://{tmp_path / 'gateway.db'}")
     assert refused.value.flaw == "unusable"
 
 
-async def test_a_failing_write_promises_nothing_and_the_next_one_works(tmp_path: Path) -> None:
-    store = await SqliteStore.open(tmp_path / "gateway.db")
-    with pytest.raises(StoreError):
-        await store.append([a_case(1), a_case(2, entities=(object(),))])
-    assert await store.chain(a_case(1).chain) == []
-    assert await store.append([a_case(1)]) == [True]
-    await store.close()
-
-
-async def test_a_closed_store_reads_nothing(tmp_path: Path) -> None:
-    store = await SqliteStore.open(tmp_path / "gateway.db")
-    await store.close()
-    with pytest.raises(StoreError):
-        await store.chain("x")
-    with pytest.raises(StoreError):
-        await store.owner(CaseId("x"))
+async def test_a_file_without_a_version_is_refused(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "gateway.db")) as other:
+        other.execute("CREATE TABLE rows (of_something_else TEXT)")
+    with pytest.raises(StoreError) as refused:
+        await open_store(f"sqlite://{tmp_path / 'gateway.db'}")
+    assert refused.value.flaw == "not-migrated"

@@ -307,3 +307,10 @@ async def test_a_failed_commit_fails_its_waiters_and_a_retry_gives_one_case(
 async def test_an_empty_registry_chain_is_a_programmers_error(heart: Heart) -> None:
     with pytest.raises(RuntimeError):
         heart.registry.put(RegistryChain())
+
+
+async def test_forged_bytes_under_a_used_jti_learn_nothing_of_it(heart: Heart, officer: Officer) -> None:
+    sent = officer.request()
+    await heart.take(*sent)
+    forged = Mallory.flipped(sent.statement, 2)
+    assert (await refusal(heart, forged, sent.sealed)).code == "signature-invalid"

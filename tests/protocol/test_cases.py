@@ -16,6 +16,7 @@ from protocol.cases import OPEN, POSSIBLE, Case, State, advance, chain_of, fold,
 from protocol.chains import CaseChain
 from protocol.ids import CaseId, Digest, digest_of
 from protocol.problems import Refused
+from protocol.procedures import PROCEDURES
 from protocol.receipts import Link, linked_case, step_of
 from protocol.sayings import Category, Outcome, Receipt, Stage, Urgency
 from protocol.statements import Statement, Step, read
@@ -360,7 +361,7 @@ def test_an_unknown_framework_opens_nothing() -> None:
 
 def test_a_procedure_s_outcomes_are_the_only_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     story = told("accept")
-    few = {kind: replace(one, outcomes=frozenset({Outcome.REFUSED})) for kind, one in cases.PROCEDURES.items()}
+    few = {kind: replace(one, outcomes=frozenset({Outcome.REFUSED})) for kind, one in PROCEDURES.items()}
     monkeypatch.setattr(cases, "PROCEDURES", few)
     assert story.refusal(story.find_nothing).code == "impossible"
 

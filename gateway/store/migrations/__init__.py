@@ -39,14 +39,15 @@ async def migrated(url: str) -> None:
     """
     scheme = url.partition("://")[0]
     if scheme == "sqlite":
-        await asyncio.to_thread(_sqlite_migrated, sqlite_path(url))
+        await asyncio.to_thread(sqlite_migrated, sqlite_path(url))
     elif scheme in {"postgresql", "postgres"}:
         await _postgres_migrated(url)
     else:
         raise StoreError("store-scheme")
 
 
-def _sqlite_migrated(path: Path) -> None:
+def sqlite_migrated(path: Path) -> None:
+    """The same for a file, in the caller's thread. Raises StoreError: `newer-schema`, `not-migrated`."""
     from sqlalchemy import create_engine, event, exc  # noqa: PLC0415 (a second: see above)
 
     engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(path, isolation_level=None, timeout=10))

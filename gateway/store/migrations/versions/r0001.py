@@ -21,6 +21,8 @@ def upgrade() -> None:
     _standing()
     _ciphertext()
     _sending()
+    if op.get_context().dialect.name == "postgresql":
+        _uncompressed()
 
 
 def _record() -> None:
@@ -129,6 +131,12 @@ def _sending() -> None:
         sqlite_strict=True,
         sqlite_with_rowid=False,
     )
+
+
+def _uncompressed() -> None:
+    """Signatures and ciphertext do not shrink: without the server's attempts a group is kept in four fifths of the time."""
+    op.execute("ALTER TABLE rows ALTER statement SET STORAGE EXTERNAL, ALTER receipt SET STORAGE EXTERNAL")
+    op.execute("ALTER TABLE sealed ALTER content SET STORAGE EXTERNAL")
 
 
 def _index(name: str, table: str, columns: list[str], where: str, *, unique: bool = False) -> None:
