@@ -154,7 +154,7 @@ def init(
     """Make the authority's folder and keys. Nothing is sent."""
     from authority.settings import AuthoritySettings, make  # noqa: PLC0415
     from crypto.keyring import Cost  # noqa: PLC0415
-    from protocol.sayings import AuthorityType  # noqa: PLC0415
+    from protocol.terms import AuthorityType  # noqa: PLC0415
 
     settings = AuthoritySettings(
         id=name_id,
@@ -312,7 +312,7 @@ def supplement(case: "CaseId", file: Path | None, home: Path, as_json: bool, **f
 @_common
 def withdraw(case: "CaseId", why: str, home: Path, as_json: bool) -> None:
     """Take a request back."""
-    from protocol.sayings import Withdrawn  # noqa: PLC0415
+    from protocol.terms import Withdrawn  # noqa: PLC0415
 
     _on_case(home, as_json, lambda client: client.withdraw(case, Withdrawn(why)))
 

@@ -34,12 +34,11 @@ from protocol.sayings import (
     Receipt,
     Rekey,
     Request,
-    Stage,
     Supplement,
     Withdrawal,
-    Withdrawn,
 )
 from protocol.statements import Statement, say
+from protocol.terms import Stage, Withdrawn
 from protocol.wire import ReceiptAnswer, StatementBody
 
 # Statuses of a refusal that the same bytes would get again: all that blame the sender, but for "too slow" and "too many".

@@ -21,8 +21,9 @@ from protocol.chains import CaseChain, Known, RegistryChain, Row
 from protocol.ids import CaseId, Instant, Jti, numeric, uuid7
 from protocol.keyset import Keyset, newer, read_keyset
 from protocol.problems import PROBLEMS, Place, Refused
-from protocol.sayings import Proof, Role
+from protocol.sayings import Proof
 from protocol.statements import Statement, key_of, say
+from protocol.terms import Role
 from protocol.wire import Answer, CaseAnswer, CaseList, CaseRow, ProblemAnswer, ServiceAnswer, Statements
 
 LONG_POLL: Final = 30  # seconds

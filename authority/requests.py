@@ -25,18 +25,8 @@ from protocol.ids import Digest, Jti, PartyId, digest_of
 from protocol.problems import Place, Refused
 from protocol.procedures.production import ProductionParticulars, Target
 from protocol.procedures.shared import Attachment, Officer, Span
-from protocol.sayings import (
-    Blob,
-    Category,
-    Closed,
-    Cover,
-    Entity,
-    FrameworkId,
-    NumericDate,
-    RequestKind,
-    SealedPart,
-    Urgency,
-)
+from protocol.sayings import Blob, Cover, SealedPart
+from protocol.terms import Category, Closed, Entity, FrameworkId, NumericDate, RequestKind, Urgency
 
 _OTHER_TYPE: Final = "application/octet-stream"
 

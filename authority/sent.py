@@ -19,8 +19,9 @@ from crypto.strict import b64url_decode
 from protocol import limits
 from protocol.ids import Digest, digest_of
 from protocol.problems import Refused
-from protocol.sayings import KINDS, Claims, Closed, CompactJws, DigestText
+from protocol.sayings import KINDS, Claims
 from protocol.statements import claims, named, validated
+from protocol.terms import Closed, CompactJws, DigestText
 
 _ENDING: Final = ".owed"
 

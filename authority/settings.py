@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from authority.keys import Keys
 from crypto.keyring import Cost
 from protocol.ids import Instant, PartyId, parse_platform_id
-from protocol.sayings import AuthorityId, AuthorityType, Country, KeyIdText, PlatformId
+from protocol.terms import AuthorityId, AuthorityType, Country, KeyIdText, PlatformId
 
 TOML: Final = "authority.toml"
 # In the clear to this machine alone: who asks, and when, is nobody's business on the way.

@@ -8,7 +8,7 @@ from protocol.authorities import Authority
 from protocol.cases import Case, State
 from protocol.frameworks import ground
 from protocol.ids import instant, written
-from protocol.sayings import Outcome
+from protocol.terms import Outcome
 
 WAITS: Final = "The desk has not confirmed yet that it has this request; the gateway goes on sending it."
 

@@ -34,7 +34,7 @@ from desk.worker import Keys, Worker
 from protocol.events import EVENTS
 from protocol.ids import Instant, PartyId
 from protocol.keyset import Keyset, newer, read_keyset
-from protocol.sayings import Role
+from protocol.terms import Role
 
 log = get_log()
 

@@ -10,8 +10,9 @@ from typing import final
 from channels.http import Http
 from crypto.keys import SecretKey
 from protocol.ids import Digest, Instant, PartyId, numeric, uuid7
-from protocol.sayings import Proof, Role
+from protocol.sayings import Proof
 from protocol.statements import say
+from protocol.terms import Role
 
 
 @final

@@ -146,7 +146,7 @@ def clarify(case: str, ground: str, text: str, home: Path, *, as_json: bool) -> 
 @_JSON
 def narrow(case: str, withhold: tuple[str, ...], text: str, home: Path, *, as_json: bool) -> None:
     """Draft an answer with fewer categories, and approve it; a second reviewer must too."""
-    from protocol.sayings import Category  # noqa: PLC0415
+    from protocol.terms import Category  # noqa: PLC0415
 
     unknown = [one for one in withhold if one not in set(Category)]
     if unknown:
@@ -190,7 +190,7 @@ def _desk(home: Path) -> "Iterator[tuple[Desk, SecretKey, Instant]]":
     from desk.app import open_desk, signing_key  # noqa: PLC0415
     from desk.settings import load_desk, load_reviewer  # noqa: PLC0415
     from protocol.events import EVENTS  # noqa: PLC0415
-    from protocol.sayings import Role  # noqa: PLC0415
+    from protocol.terms import Role  # noqa: PLC0415
 
     now = datetime.now(UTC)
     with _sentences():

@@ -19,18 +19,9 @@ from protocol.cases import OPEN
 from protocol.envelope import unpack
 from protocol.ids import CaseId, Digest, Instant, PartyId, digest_of, instant, numeric, uuid7
 from protocol.keyset import Keyset
-from protocol.sayings import (
-    Acceptance,
-    Acknowledgement,
-    Decision,
-    Outcome,
-    Receipt,
-    Rejection,
-    Request,
-    Supplement,
-    Withdrawal,
-)
+from protocol.sayings import Acceptance, Acknowledgement, Decision, Receipt, Rejection, Request, Supplement, Withdrawal
 from protocol.statements import Statement, say
+from protocol.terms import Outcome
 
 log = get_log()
 AFTER_NO: Final = timedelta(minutes=10)  # ours: when a decision that the gateway did not take is tried again

@@ -29,18 +29,9 @@ from protocol.keyset import Keyset
 from protocol.problems import Refused
 from protocol.procedures.production import ProductionParticulars
 from protocol.procedures.shared import Particulars
-from protocol.sayings import (
-    Approval,
-    CaseText,
-    Category,
-    Closed,
-    Code,
-    DigestText,
-    Outcome,
-    Role,
-    Salt,
-)
+from protocol.sayings import Approval
 from protocol.statements import Statement, read, say, validated
+from protocol.terms import CaseText, Category, Closed, Code, DigestText, Outcome, Role, Salt
 
 log = get_log()
 APPROVAL_TYP: Final = "rogatory-approval+jwt"

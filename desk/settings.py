@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 from pydantic import StringConstraints
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from protocol.sayings import Code, Entity, PlatformId
+from protocol.terms import Code, Entity, PlatformId
 
 Settings = TypeVar("Settings", bound=BaseSettings)
 

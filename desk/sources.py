@@ -35,7 +35,7 @@ from sqlalchemy.pool import NullPool
 from protocol.disclosure import Records
 from protocol.procedures.production import Selector, Target
 from protocol.procedures.shared import Span
-from protocol.sayings import Category, Closed
+from protocol.terms import Category, Closed
 
 PARAMETERS: Final = frozenset({"target", "since", "until"})
 ROWS: Final = 10_000  # ours: of one query and target; more is a question that was put too widely

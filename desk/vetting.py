@@ -25,8 +25,9 @@ from protocol.problems import Refused
 from protocol.procedures import PROCEDURES
 from protocol.procedures.shared import Particulars
 from protocol.receipts import REJECTION_TYP, read_receipt
-from protocol.sayings import Receipt, Rejection, Request, RequestKind, SealedPart, Supplement
+from protocol.sayings import Receipt, Rejection, Request, SealedPart, Supplement
 from protocol.statements import Statement, named, read, validated
+from protocol.terms import RequestKind
 
 UNREADABLE: Final = "particulars-unreadable"
 FOREIGN: Final = "particulars-foreign"

@@ -38,7 +38,7 @@ from gateway.store.sqlite import SqliteStore
 from protocol.events import EVENTS
 from protocol.ids import Instant, PartyId
 from protocol.keyset import Keyset, read_keyset
-from protocol.sayings import Role
+from protocol.terms import Role
 
 log = get_log()
 
@@ -68,7 +68,7 @@ class Keys:
         """The key that receipts are signed with now."""
         secret = self.ring.current(Role.GATEWAY).secret
         if not isinstance(secret, Ed25519Secret | P256Secret):
-            raise RuntimeError("the ring holds another kind of key for signing")
+            raise TypeError("the ring holds another kind of key for signing")
         return secret
 
     def boxes(self) -> list[X25519Secret]:

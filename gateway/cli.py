@@ -200,7 +200,7 @@ def _told(seen: "Seen") -> dict[str, str]:
 
 def _stand(folder: Path, authority: str, wanted: str, why: str, wait: int) -> None:
     from protocol.ids import Digest, PartyId  # noqa: PLC0415
-    from protocol.sayings import Standing  # noqa: PLC0415
+    from protocol.terms import Standing  # noqa: PLC0415
 
     client = _client(folder)
     party = _seen(client, authority).authority.id

@@ -15,7 +15,7 @@ from gateway.store import CaseRow, Store, StoreError
 from protocol import limits
 from protocol.ids import Digest, digest_of, numeric
 from protocol.problems import Refused
-from protocol.sayings import Stage
+from protocol.terms import Stage
 
 log = get_log()
 TICK: Final = timedelta(seconds=5)

@@ -32,10 +32,10 @@ from protocol.sayings import (
     Rekey,
     Request,
     SealedPart,
-    Stage,
     Supplement,
 )
 from protocol.statements import Statement, Step, fresh, named, read, say
+from protocol.terms import Stage
 
 log = get_log()
 TRIES: Final = 16  # how often a place may be taken by another row of the chain before we say that we are busy

@@ -48,7 +48,8 @@ same bytes again is always safe. Errors are RFC 9457 problems with a stable `cod
 def document(routes: Iterable[Route], url: str) -> bytes:
     """The API of these routes, served under `url`, as JSON."""
     rows = tuple(routes)
-    models: set[type[BaseModel]] = {row.answers for row in rows if not isinstance(row.answers, str)} | {ProblemAnswer, StatementBody}
+    models: set[type[BaseModel]] = {ProblemAnswer, StatementBody}
+    models |= {row.answers for row in rows if not isinstance(row.answers, str)}
     _, schemas = models_json_schema(
         [(model, "validation") for model in sorted(models, key=lambda model: model.__name__)],
         ref_template="#/components/schemas/{model}",

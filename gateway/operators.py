@@ -25,8 +25,9 @@ from protocol.ids import Digest, Instant, PartyId, digest_of, numeric, uuid7
 from protocol.keyset import Keyset, read_keyset
 from protocol.problems import Refused
 from protocol.receipts import read_receipt
-from protocol.sayings import Acceptance, Admission, Closed, PlatformId, Proof, Receipt, Role, Standing, StandingSet
+from protocol.sayings import Acceptance, Admission, Proof, Receipt, StandingSet
 from protocol.statements import read, say
+from protocol.terms import Closed, PlatformId, Role, Standing
 from protocol.wire import Acceptances, AuthorityAnswer, AuthorityList, ReceiptAnswer, Statements
 
 ACCEPTANCE: Final = "rogatory-acceptance+jwt"

@@ -17,8 +17,9 @@ from crypto.keys import KeyId
 from protocol import limits
 from protocol.ids import Instant, PartyId, instant
 from protocol.problems import Refused
-from protocol.sayings import KINDS, Proof, Role
+from protocol.sayings import KINDS, Proof
 from protocol.statements import Keys, Statement, fresh, read
+from protocol.terms import Role
 
 KIND_OF: Final[Mapping[Role, str]] = MappingProxyType(
     {row.role: typ for typ, row in KINDS.items() if row.model is Proof}

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from protocol.sayings import PlatformId
+from protocol.terms import PlatformId
 
 
 class GatewaySettings(BaseSettings):

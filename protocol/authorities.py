@@ -14,8 +14,9 @@ from crypto.keys import KeyId, fingerprint_words, read_words
 from protocol import limits
 from protocol.ids import Instant, PartyId
 from protocol.problems import Place, Refused
-from protocol.sayings import Admission, Application, Rekey, Role, SigningKeys, Standing, StandingSet
+from protocol.sayings import Admission, Application, Rekey, SigningKeys, StandingSet
 from protocol.statements import Holder, Statement, Step, inner_of, key_of, sound_recipients
+from protocol.terms import Role, Standing
 
 
 class Registration(StrEnum):

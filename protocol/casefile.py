@@ -24,8 +24,9 @@ from protocol.chains import CaseChain, Known, RegistryChain, Row
 from protocol.ids import Digest, Instant, NotAnId, PartyId, digest_of, instant, parse_platform_id, written
 from protocol.keyset import Keyset, read_keyset
 from protocol.problems import Place, Refused
-from protocol.sayings import Closed, Jwk, PlatformId, Receipt
+from protocol.sayings import Jwk, Receipt
 from protocol.statements import Statement, key_of, validated
+from protocol.terms import Closed, PlatformId
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"

@@ -23,14 +23,13 @@ from protocol.sayings import (
     Blob,
     Claims,
     Decision,
-    Outcome,
     Request,
     SealedPart,
-    Stage,
     Supplement,
     Withdrawal,
 )
 from protocol.statements import Statement, Step
+from protocol.terms import Outcome, Stage
 
 
 class State(StrEnum):

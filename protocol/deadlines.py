@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import assert_never, final
 
 from protocol.ids import Instant
-from protocol.sayings import Urgency
+from protocol.terms import Urgency
 
 
 @final

@@ -22,8 +22,8 @@ from crypto.errors import NotStrict
 from protocol import limits
 from protocol.ids import Digest, digest_of
 from protocol.problems import Refused
-from protocol.sayings import AuthorityId, CaseText, Category, Closed, DigestText, KeyIdText, NumericDate, PlatformId
 from protocol.statements import validated
+from protocol.terms import AuthorityId, CaseText, Category, Closed, DigestText, KeyIdText, NumericDate, PlatformId
 
 ABOUT: Final = "about.json"
 ABOUT_BYTES: Final = 64 * limits.KIB

@@ -14,8 +14,9 @@ from crypto.keys import KeyId, PublicKey, X25519Key, read_jwk, read_queue_jwk, s
 from crypto.sealing import parse_recipient
 from protocol.ids import Instant, PartyId, instant
 from protocol.problems import Refused
-from protocol.sayings import KeysetSaying, PlatformKey, Role
+from protocol.sayings import KeysetSaying, PlatformKey
 from protocol.statements import Holder, Statement, read
+from protocol.terms import Role
 
 KEYSET_TYP: Final = "rogatory-keyset+jwt"
 

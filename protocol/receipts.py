@@ -14,8 +14,9 @@ from protocol.authorities import Authority
 from protocol.cases import Case
 from protocol.ids import Digest, Instant, Jti, PartyId, instant, numeric
 from protocol.problems import Refused
-from protocol.sayings import KINDS, Chain, Receipt, Rejection, Stage
+from protocol.sayings import KINDS, Chain, Receipt, Rejection
 from protocol.statements import Keys, Statement, Step, read
+from protocol.terms import Stage
 
 RECEIPT_TYP: Final = "rogatory-receipt+jwt"
 REJECTION_TYP: Final = "rogatory-rejection+jwt"

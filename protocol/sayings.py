@@ -10,138 +10,39 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Annotated, Final, Literal, Self, TypeAlias, TypeVar, final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from protocol import ids, limits
-
-
-class Role(StrEnum):
-    """What a key may sign or open. Every key has one role; an authority's are not in the keyset."""
-
-    ROOT = "root"
-    GATEWAY = "gateway-signing"
-    GATEWAY_QUEUE = "gateway-queue"
-    DESK = "desk-signing"
-    DESK_SEALING = "desk-sealing"
-    DESK_QUEUE = "desk-queue"
-    OPERATOR = "operator"
-    REVIEWER = "reviewer"
-    AUTHORITY = "authority"
-
-
-class RequestKind(StrEnum):
-    """What is asked for."""
-
-    PRODUCTION = "production"
-
-
-class Urgency(StrEnum):
-    """How soon."""
-
-    ORDINARY = "ordinary"
-    EMERGENCY = "emergency"
-
-
-class Category(StrEnum):
-    """The four categories of data of Reg. (EU) 2023/1543 Art. 3(9)-(12)."""
-
-    SUBSCRIBER = "subscriber"
-    IDENTIFICATION = "identification"
-    TRAFFIC = "traffic"
-    CONTENT = "content"
-
-
-class AuthorityType(StrEnum):
-    """What kind of authority asks."""
-
-    POLICE = "police"
-    PROSECUTOR = "prosecutor"
-    COURT = "court"
-    REGULATOR = "regulator"
-
-
-class Outcome(StrEnum):
-    """How a request was answered. Refusing and having nothing are answers; silence is not."""
-
-    DISCLOSED = "disclosed"
-    PARTLY_DISCLOSED = "partly_disclosed"
-    NO_DATA = "no_data"
-    REFUSED = "refused"
-    CLARIFICATION_NEEDED = "clarification_needed"
-
-
-class Stage(StrEnum):
-    """What a receipt promises: the row's place in the life of a chain."""
-
-    TAKEN = "taken"
-    HANDED = "handed"
-    ANSWERED = "answered"
-    RETRIEVED = "retrieved"
-    OVERDUE = "overdue"
-
-
-class Withdrawn(StrEnum):
-    """Why a request is taken back. A code, so that no free text lies in the open."""
-
-    NO_LONGER_NEEDED = "no_longer_needed"
-    MISTAKEN = "mistaken"
-    REPLACED = "replaced"
-
-
-class Standing(StrEnum):
-    """What an operator makes of an authority."""
-
-    ACTIVE = "active"
-    SUSPENDED = "suspended"
-    REVOKED = "revoked"
-
-
-class Closed(BaseModel):
-    """Strict, frozen, and closed: no member but the ones that stand here."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
-
-
-def _text(most: int, least: int = 1) -> StringConstraints:
-    """One line of printable text."""
-    return StringConstraints(min_length=least, max_length=most, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$")
-
-
-NumericDate: TypeAlias = Annotated[int, Field(ge=ids.EARLIEST, le=ids.LATEST)]
-AuthorityId: TypeAlias = Annotated[str, StringConstraints(pattern=f"^{ids.AUTHORITY_PATTERN}$")]
-PlatformId: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$", max_length=100)]
-Party: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]+$", min_length=4, max_length=108)]
-CaseText: TypeAlias = Annotated[str, StringConstraints(pattern=f"^{ids.UUID8_PATTERN}$")]
-JtiText: TypeAlias = Annotated[str, StringConstraints(pattern=f"^{ids.UUID7_PATTERN}$")]
-DigestText: TypeAlias = Annotated[str, StringConstraints(pattern=f"^{ids.DIGEST_PATTERN}$")]
-KeyIdText: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$")]
-Country: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
-Entity: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{1,15}$")]
-FrameworkId: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,4}\.[a-z0-9-]{2,32}$")]
-Code: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,47}$")]
-Coordinate: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$")]
-Recipient: TypeAlias = Annotated[str, StringConstraints(pattern=r"^age1[a-z0-9]{50,2100}$")]
-Url: TypeAlias = Annotated[str, StringConstraints(pattern=r"^https://[^\s\x00-\x1f\x7f]{3,500}$")]
-Salt: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{22}$")]
-CompactJws: TypeAlias = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$", max_length=limits.STATEMENT)
-]
-
-
-Value = TypeVar("Value")
-File = TypeVar("File", bound="SealedPart | Blob")
-
-
-def _once(values: tuple[Value, ...]) -> tuple[Value, ...]:
-    """Each value once: a list with one twice says nothing more, and is counted otherwise by others."""
-    if len(set(values)) != len(values):
-        raise ValueError("each once")
-    return values
-
-
-def _each_file_once(files: tuple[File, ...]) -> tuple[File, ...]:
-    _once(tuple(file.sha256 for file in files))
-    return files
+from protocol import limits
+from protocol.terms import (
+    AuthorityId,
+    AuthorityType,
+    CaseText,
+    Category,
+    Closed,
+    Code,
+    CompactJws,
+    Coordinate,
+    Country,
+    DigestText,
+    Entity,
+    FrameworkId,
+    JtiText,
+    KeyIdText,
+    NumericDate,
+    Outcome,
+    Party,
+    Recipient,
+    RequestKind,
+    Role,
+    Salt,
+    Stage,
+    Standing,
+    Urgency,
+    Url,
+    Withdrawn,
+    once,
+    one_line,
+)
 
 
 class OkpJwk(Closed):
@@ -163,13 +64,13 @@ class EcJwk(Closed):
 
 Jwk: TypeAlias = OkpJwk | EcJwk
 SigningKeys: TypeAlias = Annotated[
-    tuple[Jwk, ...], Field(min_length=1, max_length=limits.SIGNING_KEYS), AfterValidator(_once)
+    tuple[Jwk, ...], Field(min_length=1, max_length=limits.SIGNING_KEYS), AfterValidator(once)
 ]
 SealingKeys: TypeAlias = Annotated[
-    tuple[Recipient, ...], Field(min_length=1, max_length=limits.RECIPIENTS), AfterValidator(_once)
+    tuple[Recipient, ...], Field(min_length=1, max_length=limits.RECIPIENTS), AfterValidator(once)
 ]
 Categories: TypeAlias = Annotated[
-    tuple[Category, ...], Field(min_length=1, max_length=len(Category)), AfterValidator(_once)
+    tuple[Category, ...], Field(min_length=1, max_length=len(Category)), AfterValidator(once)
 ]
 
 
@@ -179,7 +80,7 @@ class SealedPart(Closed):
     sha256: DigestText
     size: Annotated[int, Field(ge=1, le=2**50)]
     recipients: Annotated[
-        tuple[KeyIdText, ...], Field(min_length=1, max_length=limits.RECIPIENTS), AfterValidator(_once)
+        tuple[KeyIdText, ...], Field(min_length=1, max_length=limits.RECIPIENTS), AfterValidator(once)
     ]
 
 
@@ -188,6 +89,14 @@ class Blob(Closed):
 
     sha256: DigestText
     size: Annotated[int, Field(ge=1, le=limits.ATTACHMENT)]
+
+
+File = TypeVar("File", SealedPart, Blob)
+
+
+def _each_file_once(files: tuple[File, ...]) -> tuple[File, ...]:
+    once(tuple(file.sha256 for file in files))
+    return files
 
 
 Blobs: TypeAlias = Annotated[tuple[Blob, ...], Field(max_length=limits.ATTACHMENTS), AfterValidator(_each_file_once)]
@@ -199,7 +108,7 @@ class Cover(Closed):
     kind: RequestKind
     urgency: Urgency
     framework: FrameworkId
-    basis: Annotated[str, _text(120)]  # the article the request rests on
+    basis: Annotated[str, one_line(120)]  # the article the request rests on
     categories: Categories
     subjects: Annotated[int, Field(ge=1, le=limits.SUBJECTS)]
     entity: Entity = "main"
@@ -221,12 +130,12 @@ class Application(Claims):
     """An authority presents itself and its keys. Proves only that the sender holds the key that signs it."""
 
     iss: AuthorityId
-    name: Annotated[str, _text(120)]
+    name: Annotated[str, one_line(120)]
     country: Country
     type: AuthorityType
     signing: SigningKeys
     sealing: SealingKeys
-    contact: Annotated[str, _text(200)]  # the second line, as the applicant names it; never the one to confirm over
+    contact: Annotated[str, one_line(200)]  # the second line, as the applicant names it; never the one to confirm over
     root: KeyIdText  # the platform's root key that the applicant pinned
     webhook: Url | None = None
 
@@ -236,8 +145,8 @@ class Admission(Claims):
 
     authority: AuthorityId
     application: DigestText
-    words: Annotated[str, _text(200)]  # as typed by the operator
-    line: Annotated[str, _text(200)]  # which second line, from which directory
+    words: Annotated[str, one_line(200)]  # as typed by the operator
+    line: Annotated[str, one_line(200)]  # which second line, from which directory
 
 
 class StandingSet(Claims):
@@ -245,7 +154,7 @@ class StandingSet(Claims):
 
     authority: AuthorityId
     standing: Standing
-    why: Annotated[str, _text(200)]
+    why: Annotated[str, one_line(200)]
 
 
 class Rekey(Claims):
@@ -322,7 +231,7 @@ class Decision(Claims):
     case: CaseText
     outcome: Outcome
     ground: Code | None = None
-    categories: Annotated[tuple[Category, ...], Field(max_length=len(Category)), AfterValidator(_once)] = ()
+    categories: Annotated[tuple[Category, ...], Field(max_length=len(Category)), AfterValidator(once)] = ()
     accounts: Annotated[int, Field(ge=0, le=2**31)] = 0
     disclosures: Annotated[
         tuple[SealedPart, ...], Field(max_length=limits.DISCLOSURES), AfterValidator(_each_file_once)
@@ -381,8 +290,8 @@ class Rejection(Claims):
 
     of: DigestText
     code: Code
-    article: Annotated[str, _text(120)] | None = None
-    member: Annotated[str, _text(200)] | None = None
+    article: Annotated[str, one_line(120)] | None = None
+    member: Annotated[str, one_line(200)] | None = None
 
 
 class PlatformKey(Closed):

@@ -19,7 +19,8 @@ from crypto.sealing import parse_recipient
 from protocol import limits
 from protocol.ids import Digest, Instant, NotAnId, PartyId, digest_of, instant, parse_authority_id, written
 from protocol.problems import Place, Refused
-from protocol.sayings import KINDS, Application, Claims, Closed, EcJwk, OkpJwk, Proof, Rekey, Role, SealingKeys, Stage
+from protocol.sayings import KINDS, Application, Claims, EcJwk, OkpJwk, Proof, Rekey, SealingKeys
+from protocol.terms import Closed, Role, Stage
 
 _TYP_OF: Final[Mapping[type[Claims], str]] = {row.model: typ for typ, row in KINDS.items() if row.model is not Proof}
 _PROOFS: Final = {

@@ -8,7 +8,8 @@ from protocol import limits
 from protocol.authorities import Authority
 from protocol.cases import Case
 from protocol.ids import CaseId, numeric
-from protocol.sayings import (
+from protocol.sayings import Jwk, SealedPart
+from protocol.terms import (
     AuthorityId,
     CaseText,
     Category,
@@ -17,11 +18,9 @@ from protocol.sayings import (
     DigestText,
     Entity,
     FrameworkId,
-    Jwk,
     NumericDate,
     PlatformId,
     RequestKind,
-    SealedPart,
     Urgency,
 )
 
@@ -29,7 +28,7 @@ from protocol.sayings import (
 class Answer(BaseModel):
     """Strict in type, but open: a newer gateway may say more than an older client knows."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
 
 class StatementBody(Closed):

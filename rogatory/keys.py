@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from crypto.keys import KeyId, PublicKey, X25519Key
     from protocol.ids import Instant
     from protocol.keyset import Keyset
-    from protocol.sayings import PlatformKey, Role
+    from protocol.sayings import PlatformKey
+    from protocol.terms import Role
 
 KEYS_FROM: Final = timedelta(seconds=60)  # before now: a reader's clock may lag
 KEYS_FOR: Final = timedelta(days=400)  # ours: a year, and a month to turn them
@@ -59,7 +60,7 @@ def made(plan: Plan) -> tuple[Holding, ...]:
     from crypto.keyring import SealingSecret  # noqa: PLC0415 (heavy: only inside commands, here and below)
     from crypto.keys import Ed25519Secret, X25519Secret  # noqa: PLC0415
     from crypto.sealing import generate_identity  # noqa: PLC0415
-    from protocol.sayings import Role  # noqa: PLC0415
+    from protocol.terms import Role  # noqa: PLC0415
 
     gateway: dict[Role, Secret] = {Role.GATEWAY: Ed25519Secret.generate(), Role.GATEWAY_QUEUE: X25519Secret.generate()}
     desk: dict[Role, Secret] = {
@@ -85,8 +86,9 @@ def keyset_of(plan: Plan, holdings: Iterable[Holding], now: "Instant", version: 
     from crypto.keyring import SealingSecret  # noqa: PLC0415
     from crypto.keys import Ed25519Secret  # noqa: PLC0415
     from protocol.ids import numeric, uuid7  # noqa: PLC0415
-    from protocol.sayings import KeysetSaying, Role  # noqa: PLC0415
+    from protocol.sayings import KeysetSaying  # noqa: PLC0415
     from protocol.statements import say  # noqa: PLC0415
+    from protocol.terms import Role  # noqa: PLC0415
 
     root: Ed25519Secret | None = None
     rows: list[PlatformKey] = []
@@ -151,7 +153,7 @@ def make(folder: Path, plan: Plan, now: "Instant", cost: "Cost", told: Callable[
 
 def _root_of(holdings: Sequence[Holding]) -> "PublicKey":
     from crypto.keys import Ed25519Secret  # noqa: PLC0415
-    from protocol.sayings import Role  # noqa: PLC0415
+    from protocol.terms import Role  # noqa: PLC0415
 
     secret = holdings[0].secrets[Role.ROOT]
     if not isinstance(secret, Ed25519Secret):

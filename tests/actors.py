@@ -54,31 +54,23 @@ from protocol.sayings import (
     Admission,
     Application,
     Approval,
-    AuthorityType,
-    Category,
     Cover,
     Decision,
     EcJwk,
     KeysetSaying,
     OkpJwk,
-    Outcome,
     PlatformKey,
     Proof,
     Rejection,
     Rekey,
     Request,
-    RequestKind,
-    Role,
     SealedPart,
-    Stage,
-    Standing,
     StandingSet,
     Supplement,
-    Urgency,
     Withdrawal,
-    Withdrawn,
 )
 from protocol.statements import Statement, Step, read, say
+from protocol.terms import AuthorityType, Category, Outcome, RequestKind, Role, Stage, Standing, Urgency, Withdrawn
 
 NOW: Final = instant(1_795_000_000)  # 2026-11-18: after the framework's first day
 DAY: Final = 86_400

@@ -15,6 +15,7 @@ import pytest
 from cryptography.hazmat.backends.openssl import backend as openssl
 
 FEW_ROUNDS = 5
+LONGEST_NAME = 40
 HOUSE = "house"
 
 # Derandomised, so that a run that turns red means a change of ours; `make proof` searches anew each time.
@@ -51,6 +52,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     repeating = [item for item in items if "rounds" in getattr(item, "fixturenames", ())]
     config.hook.pytest_deselected(items=[item for item in items if item not in repeating])
     items[:] = repeating
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Keys and digests that are made anew each time give no names: two workers must collect the same tests."""
+    return argname if isinstance(val, str | bytes) and len(val) > LONGEST_NAME else None
 
 
 def pytest_report_header() -> list[str]:

@@ -22,8 +22,8 @@ from gateway.store import StoreError
 from protocol import limits
 from protocol.ids import numeric
 from protocol.problems import Place, Refused
-from protocol.sayings import Role
 from protocol.statements import problem_of, validated
+from protocol.terms import Role
 from protocol.wire import ProblemAnswer, ProblemPlace, StatementBody
 
 log = get_log()

@@ -20,8 +20,8 @@ from gateway.store import Store
 from protocol import limits
 from protocol.ids import Instant, PartyId
 from protocol.problems import Refused
-from protocol.sayings import Role
 from protocol.statements import Statement
+from protocol.terms import Role
 from protocol.wire import StatementBody
 
 GRACE: Final = 5.0  # seconds that a body may take whatever its size

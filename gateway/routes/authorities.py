@@ -9,7 +9,7 @@ from gateway.routes.shared import FORM, READING, receipt, segment, take, verbati
 from protocol.authorities import Authority
 from protocol.ids import AUTHORITY_PATTERN, PartyId, parse_authority_id, parse_digest
 from protocol.problems import Refused
-from protocol.sayings import Role
+from protocol.terms import Role
 from protocol.wire import Acceptances, AuthorityAnswer, AuthorityList, ReceiptAnswer, Statements
 
 APPLYING: Final = Ask(frozenset({"rogatory-application+jwt"}))

@@ -18,8 +18,8 @@ from protocol import limits
 from protocol.cases import Case
 from protocol.ids import CaseId, Digest, digest_of, parse_digest
 from protocol.problems import Refused
-from protocol.sayings import Role
 from protocol.statements import Statement, key_of
+from protocol.terms import Role
 from protocol.wire import BlobAnswer
 
 SIDES: Final = frozenset({Role.AUTHORITY, Role.DESK})

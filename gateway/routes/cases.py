@@ -12,7 +12,7 @@ from protocol import casefile
 from protocol.cases import Case
 from protocol.ids import UUID8_PATTERN, CaseId, Digest, numeric, parse_case_id
 from protocol.problems import Refused
-from protocol.sayings import Role
+from protocol.terms import Role
 from protocol.wire import CaseAnswer, CaseList, CaseRow, ReceiptAnswer, Statements
 
 ASKING: Final = Ask(frozenset({"rogatory-request+jwt"}))

@@ -12,7 +12,7 @@ from typing import Final, Protocol, final
 
 from protocol.chains import Row
 from protocol.ids import CaseId, Digest, Instant, PartyId
-from protocol.sayings import Stage
+from protocol.terms import Stage
 
 
 class StoreError(Exception):

@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 
 from protocol.deadlines import Deadline
 from protocol.problems import Refused
-from protocol.sayings import Category, Code, Cover, FrameworkId, RequestKind
+from protocol.sayings import Cover
+from protocol.terms import Category, Code, FrameworkId, RequestKind
 
 _Article = Annotated[str, StringConstraints(min_length=3, max_length=80)]
 

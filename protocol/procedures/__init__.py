@@ -10,6 +10,6 @@ from typing import Final
 
 from protocol.procedures import production
 from protocol.procedures.shared import Procedure
-from protocol.sayings import RequestKind
+from protocol.terms import RequestKind
 
 PROCEDURES: Final[Mapping[RequestKind, Procedure]] = MappingProxyType({RequestKind.PRODUCTION: production.PROCEDURE})

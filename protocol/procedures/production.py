@@ -7,7 +7,7 @@ from pydantic import Field, StringConstraints
 
 from protocol import limits
 from protocol.procedures.shared import Particulars, Procedure, Span
-from protocol.sayings import Closed, Outcome
+from protocol.terms import Closed, Outcome
 
 
 class Selector(StrEnum):

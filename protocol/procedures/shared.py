@@ -7,7 +7,7 @@ from typing import Annotated, Self, final
 from pydantic import Field, StringConstraints, model_validator
 
 from protocol import limits
-from protocol.sayings import AuthorityId, Closed, DigestText, JtiText, NumericDate, Outcome
+from protocol.terms import AuthorityId, Closed, DigestText, JtiText, NumericDate, Outcome
 
 
 class Officer(Closed):

@@ -13,7 +13,7 @@ import pytest
 from desk.sources import SourceError, SqlSource
 from protocol.procedures.production import Selector, Target
 from protocol.procedures.shared import Span
-from protocol.sayings import Category
+from protocol.terms import Category
 
 Make: TypeAlias = Callable[..., SqlSource]
 

@@ -15,7 +15,7 @@ import pytest
 
 from gateway.store import CaseRow, Commit, Store, StoreError, open_store
 from protocol.ids import CaseId, Digest, PartyId, case_id, digest_of, instant
-from protocol.sayings import Stage
+from protocol.terms import Stage
 from tests.servers import postgres
 
 NOW = instant(1_795_000_000)

@@ -15,7 +15,7 @@ from protocol.cases import State
 from protocol.ids import CaseId, Digest
 from protocol.problems import Refused
 from tests.actors import Officer
-from tests.desk.conftest import House
+from tests.desks import House
 
 
 async def approved(house: House) -> CaseId:

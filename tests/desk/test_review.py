@@ -16,9 +16,9 @@ from protocol import limits
 from protocol.cases import State
 from protocol.ids import CaseId, Digest, digest_of, numeric
 from protocol.problems import Refused
-from protocol.sayings import Category, Outcome, Role
+from protocol.terms import Category, Outcome, Role
 from tests.actors import Reviewer, claims_in
-from tests.desk.conftest import House
+from tests.desks import House
 
 BOTH = (Category.SUBSCRIBER, Category.IDENTIFICATION)
 

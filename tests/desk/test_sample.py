@@ -12,9 +12,9 @@ from desk.sample import SUBSCRIBERS, make
 from desk.sources import SqlSource
 from protocol.procedures.production import Selector, Target
 from protocol.procedures.shared import Span
-from protocol.sayings import Category
+from protocol.terms import Category
 
-CONTENT = ""
+CONTENT = "646689bb125412e9bb041b5b780c775ab98bbfe21bc553ea51c14bd955fc65b9"
 DOCUMENTATION = [
     ipaddress.ip_network(net) for net in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
 ]

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from desk.sources import SourceError, SqlSource
+from protocol.procedures.production import Selector, Target
 
 GOOD = """
 name = "accounts"
@@ -93,10 +94,10 @@ def test_a_database_in_memory_has_no_path_to_make_absolute(path: Path) -> None:
 
 
 async def test_a_missing_database_is_an_error_and_is_not_made(path: Path) -> None:
-    from protocol.procedures.production import Selector, Target  # noqa: PLC0415
-    from protocol.sayings import Category  # noqa: PLC0415
+    from protocol.terms import Category  # noqa: PLC0415
 
     path.write_text(GOOD)
+    source = SqlSource.read(path)
     with pytest.raises(SourceError, match="failed"):
-        await SqlSource.read(path).find(Category.SUBSCRIBER, [Target(by=Selector.ACCOUNT, value="@a")], None)
+        await source.find(Category.SUBSCRIBER, [Target(by=Selector.ACCOUNT, value="@a")], None)
     assert [one.name for one in path.parent.iterdir()] == ["sources.toml"]

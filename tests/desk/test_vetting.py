@@ -16,10 +16,11 @@ from protocol.chains import CaseChain, RegistryChain, Row
 from protocol.envelope import Envelope
 from protocol.ids import Digest, digest_of
 from protocol.receipts import Link, following
-from protocol.sayings import Admission, OkpJwk, Rekey, Stage, Standing
+from protocol.sayings import Admission, OkpJwk, Rekey
 from protocol.statements import Step, say
+from protocol.terms import Stage, Standing
 from tests.actors import BENT, Bent, Chains, Mallory, Officer, Sent, claims_in, fresh_jti, jwk_of
-from tests.desk.conftest import House
+from tests.desks import House
 
 
 async def refused(house: House, *codes: str) -> None:

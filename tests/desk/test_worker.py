@@ -15,10 +15,11 @@ from protocol.cases import State
 from protocol.disclosure import opened
 from protocol.envelope import Envelope
 from protocol.ids import CaseId
-from protocol.sayings import Category, Decision, Outcome, Request, Stage
+from protocol.sayings import Decision, Request
 from protocol.statements import say
+from protocol.terms import Category, Outcome, Stage
 from tests.actors import Officer, Sent, claims_in, part_of
-from tests.desk.conftest import TARGET, House, Killed
+from tests.desks import TARGET, House, Killed
 
 
 def decisions(house: House) -> list[dict[str, Any]]:
@@ -361,9 +362,8 @@ async def test_no_particulars_and_no_records_are_on_disk(house: House) -> None:
 
 
 def clean(house: House, canaries: list[bytes]) -> None:
-    files = [
-        path for path in [*house.settings.data.rglob("*"), *Path(house.settings.channel[10:]).parent.glob("queue*")]
-    ]
+    beside = Path(house.settings.channel.removeprefix("sqlite://")).parent
+    files = [*house.settings.data.rglob("*"), *beside.glob("queue*")]
     content = b"".join(path.read_bytes() for path in files if path.is_file()) + house.logged.getvalue().encode()
     assert len(content) > 10_000
     for canary in canaries:

@@ -21,7 +21,7 @@ from gateway.settings import load
 from protocol.cases import Case
 from protocol.events import EVENTS
 from protocol.ids import CaseId, Digest, Instant, digest_of
-from protocol.sayings import Outcome
+from protocol.terms import Outcome
 from protocol.wire import StatementBody
 from tests.actors import Desk, Officer, Operator, Platform, an_answer, part_of
 

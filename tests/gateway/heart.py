@@ -19,7 +19,8 @@ from gateway.store.sqlite import SqliteStore
 from protocol.cases import Case
 from protocol.envelope import Envelope, pack, unpack
 from protocol.ids import CaseId, Instant, PartyId
-from protocol.sayings import KINDS, Role
+from protocol.sayings import KINDS
+from protocol.terms import Role
 from tests.actors import Officer, Platform
 
 EVERYTHING = frozenset(KINDS)

@@ -7,7 +7,7 @@ import pytest
 from gateway.blobs import Blobs
 from gateway.clock import Ticker
 from protocol.ids import PartyId, digest_of
-from protocol.sayings import Outcome
+from protocol.terms import Outcome
 from tests.actors import Officer, Platform, claims_in
 from tests.gateway.heart import FROM_DESK, Heart, beating
 

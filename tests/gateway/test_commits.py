@@ -7,7 +7,7 @@ from gateway.commits import MOST_WAITING, Arrivals, Commits
 from gateway.store import Commit, StoreError
 from protocol.ids import digest_of, instant
 from protocol.problems import Refused
-from protocol.sayings import Stage
+from protocol.terms import Stage
 
 
 def a_commit(number: int) -> Commit:

@@ -450,13 +450,14 @@ async def test_a_stop_finishes_what_was_accepted_and_takes_nothing_new(gate: Doo
     polling = asyncio.create_task(gate.get(f"/v1/cases/{case}", officer, Prefer="wait=30"))
     idle = await asyncio.open_connection("127.0.0.1", gate.port)
     await asyncio.sleep(0.1)
+    port = gate.port
     stopping = asyncio.create_task(gate.gateway.listener.stop())
     await asyncio.sleep(0.05)
     idle[1].write(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
     ready = answers(await idle[0].read())[0]
     assert (ready[0], json.loads(ready[2])["status"], ready[1]["Connection"]) == (503, "stopping", "close")
     with pytest.raises(ConnectionRefusedError):
-        await asyncio.open_connection("127.0.0.1", gate.port)
+        await asyncio.open_connection("127.0.0.1", port)
     writer.write(body[100:].encode())
     assert (await reader.read()).startswith(b"HTTP/1.1 201 ")
     assert (await asyncio.wait_for(polling, 3)).told["steps"] == 1

@@ -14,7 +14,8 @@ from protocol.chains import RegistryChain
 from protocol.ids import CaseId, Digest, digest_of
 from protocol.problems import Refused
 from protocol.receipts import read_rejection
-from protocol.sayings import Blob, Category, Outcome, Stage, Standing
+from protocol.sayings import Blob
+from protocol.terms import Category, Outcome, Stage, Standing
 from tests.actors import BENT, Bent, Mallory, Officer, Platform, claims_in
 from tests.gateway.heart import FROM_DESK, Heart, beating
 

@@ -6,7 +6,7 @@ from gateway import proofs
 from gateway.proofs import Buckets, Proofs
 from protocol.ids import PartyId, numeric
 from protocol.problems import Refused
-from protocol.sayings import Role
+from protocol.terms import Role
 from tests.actors import BENT, NOW, Bent, Chains, Mallory, Officer, Platform
 
 URL = "https://gateway.tg.example"

@@ -8,7 +8,7 @@ import pytest
 from protocol.cases import State
 from protocol.envelope import Envelope
 from protocol.ids import Digest, digest_of
-from protocol.sayings import Outcome
+from protocol.terms import Outcome
 from tests.actors import Mallory, Officer, Platform, claims_in
 from tests.gateway.heart import Heart, beating
 

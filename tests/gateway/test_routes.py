@@ -10,7 +10,8 @@ from crypto.keys import Ed25519Secret, P256Secret
 from protocol import casefile, limits
 from protocol.cases import State
 from protocol.ids import CaseId, digest_of
-from protocol.sayings import Blob, Outcome, Standing
+from protocol.sayings import Blob
+from protocol.terms import Outcome, Standing
 from protocol.wire import AuthorityAnswer, CaseAnswer, CaseList, Health, ReceiptAnswer, ServiceAnswer, Statements
 from tests.actors import Mallory, Officer, Platform, an_answer
 from tests.gateway.doorstep import FROM_DESK, URL, Doorstep, doorstep

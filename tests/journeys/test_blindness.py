@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 from crypto.sealing import unseal_bytes
-from protocol.sayings import Category
+from protocol.terms import Category
 from tests.actors import Officer, claims_in
 from tests.journeys.reviewers import approve_what_waits, at_the_desk
 from tests.journeys.town import Town, canaries_in, now

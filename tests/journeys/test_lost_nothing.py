@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from protocol.chains import CaseChain, Known, Row
-from protocol.sayings import Category
+from protocol.terms import Category
 from tests.actors import Officer, Sent, claims_in
 from tests.journeys.reviewers import approve_what_waits, at_the_desk, luck
 from tests.journeys.town import Town

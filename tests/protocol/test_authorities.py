@@ -13,8 +13,8 @@ from protocol.chains import RegistryChain, Row
 from protocol.ids import Digest, Instant, digest_of
 from protocol.problems import Refused
 from protocol.receipts import Link
-from protocol.sayings import Stage, Standing
 from protocol.statements import Statement, Step, read
+from protocol.terms import Stage, Standing
 from tests.actors import NOW, Chains, Mallory, Officer, Platform, claims_in, everything_said, jwk_of
 
 PLATFORM = Platform()

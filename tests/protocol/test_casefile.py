@@ -21,7 +21,7 @@ from protocol.cases import State
 from protocol.chains import Row
 from protocol.ids import CaseId, Digest, PartyId, digest_of
 from protocol.problems import Refused
-from protocol.sayings import Outcome, Role, Stage, Standing
+from protocol.terms import Outcome, Role, Stage, Standing
 from tests.actors import NOW, Chains, Mallory, Officer, Platform
 
 PLATFORM = Platform(post_quantum=False)  # for small files
@@ -162,7 +162,10 @@ def test_the_place_is_the_entry_in_which_the_byte_lies() -> None:
     assert place(bytes(bent)) == f"byte {len(FILE) - 30} (the archive's own directory)"
 
 
-@pytest.mark.parametrize("cut", [1, 22, 100, len(FILE) // 2, len(FILE) - 30, len(FILE) - 1, len(FILE)])
+CUTS = [1, 22, 100, len(FILE) // 2, len(FILE) - 30, len(FILE) - 1, len(FILE)]
+
+
+@pytest.mark.parametrize("cut", CUTS, ids=map(str, range(len(CUTS))))
 def test_a_file_that_was_cut_off_is_refused(cut: int) -> None:
     refusal(FILE[:-cut])
 

@@ -18,8 +18,9 @@ from protocol.ids import CaseId, Digest, digest_of
 from protocol.problems import Refused
 from protocol.procedures import PROCEDURES
 from protocol.receipts import Link, linked_case, step_of
-from protocol.sayings import Category, Outcome, Receipt, Stage, Urgency
+from protocol.sayings import Receipt
 from protocol.statements import Statement, Step, read
+from protocol.terms import Category, Outcome, Stage, Urgency
 from tests.actors import NOW, Chains, Officer, Platform, an_answer, everything_said, part_of
 
 PLATFORM = Platform(entities=("main", "eu"))

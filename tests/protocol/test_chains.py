@@ -8,7 +8,7 @@ import pytest
 from crypto.keys import Ed25519Secret
 from protocol.chains import CaseChain, Known, RegistryChain, Row
 from protocol.problems import Refused
-from protocol.sayings import Outcome, Role
+from protocol.terms import Outcome, Role
 from tests.actors import NOW, Chains, Mallory, Officer, Platform
 
 MINUTE = timedelta(minutes=1)

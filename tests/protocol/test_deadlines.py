@@ -6,7 +6,7 @@ import pytest
 
 from protocol.deadlines import Deadline, due, left, resumed
 from protocol.ids import instant
-from protocol.sayings import Urgency
+from protocol.terms import Urgency
 
 RULE = Deadline(timedelta(days=10), "Art. 10(3)", timedelta(hours=8), "Art. 10(4)")
 NOON = instant(1_795_000_000)

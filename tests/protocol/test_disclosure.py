@@ -17,7 +17,7 @@ from protocol import limits
 from protocol.disclosure import ABOUT, About, Part, Records, files_of, opened, write
 from protocol.ids import digest_of, numeric
 from protocol.problems import Refused
-from protocol.sayings import Category
+from protocol.terms import Category
 from tests.actors import NOW
 
 SUBSCRIBER = Records(

@@ -6,7 +6,7 @@ import pytest
 
 from protocol.frameworks import OURS, admit, framework, frameworks, ground, loaded
 from protocol.problems import Refused
-from protocol.sayings import Category, RequestKind, Urgency
+from protocol.terms import Category, RequestKind, Urgency
 from tests.actors import Officer, Platform
 
 GOOD = """

@@ -11,8 +11,8 @@ from crypto.strict import b64url_encode
 from protocol.ids import PartyId, numeric
 from protocol.keyset import Keyset, newer, read_keyset
 from protocol.problems import Refused
-from protocol.sayings import Role
 from protocol.statements import say
+from protocol.terms import Role
 from tests.actors import BENT, DAY, NOW, Bent, Mallory, Officer, Platform, claims_in
 
 PLATFORM = Platform(entities=("main", "eu"))

@@ -9,8 +9,8 @@ from protocol import limits
 from protocol.problems import Refused
 from protocol.procedures import PROCEDURES
 from protocol.procedures.production import PROCEDURE, ProductionParticulars
-from protocol.sayings import Outcome, RequestKind
 from protocol.statements import claims
+from protocol.terms import Outcome, RequestKind
 from tests.actors import Officer, Platform, fresh_jti
 
 OFFICER = Officer(Platform())

@@ -22,8 +22,9 @@ from protocol.receipts import (
     stage_of,
     step_of,
 )
-from protocol.sayings import Outcome, Receipt, Stage
+from protocol.sayings import Receipt
 from protocol.statements import read
+from protocol.terms import Outcome, Stage
 from tests.actors import BENT, DAY, NOW, Bent, Chains, Mallory, Officer, Platform, claims_in
 
 PLATFORM = Platform()

@@ -10,7 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 from crypto.keys import Ed25519Secret, X25519Secret
 from protocol import limits, sayings
 from protocol.ids import NotAnId, parse_authority_id, parse_case_id, parse_digest, parse_jti, parse_platform_id
-from protocol.sayings import KINDS, Chain, Closed, Role
+from protocol.sayings import KINDS, Chain
+from protocol.terms import Closed, Role
 from tests.actors import NOW, Officer, Platform, claims_in, everything_said
 
 PLATFORM = Platform()

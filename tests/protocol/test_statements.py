@@ -14,8 +14,9 @@ from protocol.chains import Known
 from protocol.ids import instant, numeric
 from protocol.keyset import KEYSET_TYP
 from protocol.problems import PROBLEMS, Place, Refused
-from protocol.sayings import KINDS, Proof, Rekey, Request, Role, SealedPart, Supplement, Withdrawal, Withdrawn
+from protocol.sayings import KINDS, Proof, Rekey, Request, SealedPart, Supplement, Withdrawal
 from protocol.statements import fresh, inner_of, key_of, named, problem_of, read, say
+from protocol.terms import Role, Withdrawn
 from tests.actors import (
     BENT,
     DAY,

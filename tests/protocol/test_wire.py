@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from protocol import limits
 from protocol.ids import numeric
-from protocol.sayings import Outcome, Stage
+from protocol.terms import Outcome, Stage
 from protocol.wire import AuthorityAnswer, CaseAnswer, Limits, ReceiptAnswer, StatementBody
 from tests.actors import DAY, NOW, Chains, Officer, Platform, an_answer
 

@@ -24,8 +24,9 @@ from protocol.ids import CaseId, Digest, Instant, Jti, PartyId, case_id, digest_
 from protocol.keyset import Keyset, read_keyset
 from protocol.problems import Refused
 from protocol.receipts import Link, following, linked_authority, linked_case, read_receipt, read_rejection
-from protocol.sayings import Claims, Cover, Decision, Proof, Receipt, Request, Role, Stage, Urgency
+from protocol.sayings import Claims, Cover, Decision, Proof, Receipt, Request
 from protocol.statements import Statement, Step, fresh, read, say
+from protocol.terms import Role, Stage, Urgency
 from protocol.wire import CaseAnswer
 
 

@@ -1,0 +1,15 @@
+"""Fixtures of the authority's tests."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.authority.stage import Stage, staged
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    tmp_path.chmod(0o700)
+    async with staged(tmp_path) as found:
+        yield found
