@@ -285,9 +285,9 @@ def _tables(told: dict[str, Any]) -> list[object]:
         return tables
     tables.append(pairs(f"Draft {draft['digest']}", draft, ("records", "salt", "digest", "case")))
     for one in draft["records"]:
-        table = Table(
-            *map(_plain, one["columns"]), title=f"{one['category']}: {len(one['rows'])} rows", title_justify="left"
-        )
+        table = Table(title=f"{one['category']}: {len(one['rows'])} rows", title_justify="left")
+        for column in one["columns"]:
+            table.add_column(_plain(column))
         for row in one["rows"]:
             table.add_row(*map(_plain, row))
         tables.append(table)

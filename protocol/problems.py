@@ -2,7 +2,7 @@
 
 `Refused` is what every check raises. It has two texts: `detail` for the caller, who learns what to do next and nothing
 that is not his to know, and `reason` for the log, which never holds content. Who turns it into HTTP is
-`gateway/door.py`; into a dead letter, `desk/worker.py`; into an exit code, each party's `cli.py`. A code that is retired
+`gateway/door/border.py`; into a dead letter, `desk/worker.py`; into an exit code, each party's `cli.py`. A code that is retired
 stays reserved here.
 """
 

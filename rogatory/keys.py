@@ -298,6 +298,22 @@ def _words(root: "KeyId") -> list[str]:
 
 @keys.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--words", "in_words", is_flag=True, help="Print its words too, as they are read out over a second line.")
+def root(folder: Path, in_words: bool) -> None:
+    """The id of the platform's root key, from its public FOLDER. It is what an authority pins.
+
+    Example: rogatory keys root town/public
+    """
+    from crypto.keys import read_jwk  # noqa: PLC0415
+
+    found = read_jwk(json.loads((folder / "root.jwk").read_text())).id
+    click.echo(found)
+    if in_words:
+        click.echo(" ".join(_words(found)))
+
+
+@keys.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 def status(folder: Path, as_json: bool) -> None:
     """Show the keyset in FOLDER/public: which key has which role, for how long."""

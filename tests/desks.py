@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -166,7 +167,7 @@ class House:
         if self.put_fails:
             self.put_fails -= 1
             raise OSError("the gateway is away")
-        content = path.read_bytes()
+        content = await asyncio.to_thread(path.read_bytes)
         assert digest_of(content) == sha256
         self.put[sha256] = content
         if self.put_kills:

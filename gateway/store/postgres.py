@@ -37,9 +37,17 @@ SERVER: Final = {
     "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "10s",
     "jit": "off",  # our statements are short; compiling one takes longer than running it
+    # Every read goes by an index, in its order. A plan made while a table was young must not be another: it would outlive that.
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
 }
 NOWHERE: Final = "00000000-0000-0000-0000-000000000000"  # before every case
-_AWAY: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+_AWAY: Final[tuple[type[Exception], ...]] = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+)
 _ROLLED_BACK: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"

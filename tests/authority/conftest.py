@@ -10,6 +10,5 @@ from tests.authority.stage import Stage, staged
 
 @pytest.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    tmp_path.chmod(0o700)
     async with staged(tmp_path) as found:
         yield found

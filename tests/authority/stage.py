@@ -1,7 +1,7 @@
 """A stage for the authority's tests: a real gateway, a proxy in front of it that can listen and bend, and a desk that speaks.
 
-The proxy stands at the gateway's public address. `Stage.seen` holds what reached it; `Stage.bend` may change an answer, or break the
-line by raising `Break`.
+The proxy stands at the gateway's public address. `Stage.seen` holds what reached it; `Stage.bend` may change an answer, or break
+the line by raising `Break`.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ from gateway.relay import DESK_KINDS
 from gateway.settings import load
 from protocol.cases import Case
 from protocol.disclosure import About, Records, files_of, write
-from protocol.ids import digest_of, numeric
+from protocol.ids import numeric
 from protocol.sayings import SealedPart
 from protocol.terms import AuthorityType, Category, Outcome, Standing
 from tests.actors import Mallory, Platform, part_of
@@ -127,12 +127,12 @@ class Stage:
     async def accepts(self, case: Case) -> None:
         await self.takes(self.platform.desk.acceptance(case, now=self.now()))
 
-    async def answers(self, case: Case, outcome: Outcome, explanation: bytes | None = None, **members: Any) -> None:
-        """A decision without disclosures; `explanation` is what it is sealed to, already sealed."""
+    async def answers(
+        self, case: Case, outcome: Outcome, explanation: bytes | None = None, *, to: str = "", **members: Any
+    ) -> None:
+        """A decision without disclosures; `explanation` is sealed already, and the decision says `to` whom."""
         if explanation is not None:
-            members.setdefault(
-                "explanation", SealedPart(sha256=digest_of(explanation), size=len(explanation), recipients=("r" * 43,))
-            )
+            members["explanation"] = part_of(explanation, [to])
         await self.takes(self.platform.desk.decision(case, outcome, self.now(), **members), explanation)
 
     def about(self, case: Case, **members: Any) -> tuple[About, list[bytes]]:
@@ -229,6 +229,7 @@ async def staged(folder: Path) -> AsyncIterator[Stage]:
             request.transport.close()
         return web.Response(status=answered.status, headers=answered.headers, body=answered.body)
 
+    folder.chmod(0o700)
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
         app = web.Application(client_max_size=1 << 28)

@@ -116,10 +116,6 @@ async def test_an_older_keyset_than_the_one_seen_is_refused_and_the_newest_is_ke
 
 @pytest.mark.parametrize("when", ["before the gateway", "after the gateway"])
 async def test_what_was_signed_is_kept_over_a_break_and_sent_again_as_it_was(stage: Stage, when: str) -> None:
-    def breaks(answered: Answered) -> None:
-        if answered.method == "POST":
-            raise Break
-
     async with stage.admitted() as client:
         await client.line.registry()
         if when == "before the gateway":
@@ -143,12 +139,18 @@ async def test_what_was_signed_is_kept_over_a_break_and_sent_again_as_it_was(sta
     assert owed(stage) == []
 
 
+def breaks(answered: Answered) -> None:
+    """The gateway has it, and its answer is lost."""
+    if answered.method == "POST":
+        raise Break
+
+
 async def test_attachments_go_first_and_are_kept_until_the_receipt(stage: Stage, tmp_path: Path) -> None:
     (tmp_path / "order.pdf").write_bytes(CANARY.encode() * 1_000)
     moved: list[tuple[int, int]] = []
     async with stage.admitted() as client:
         client.progress = lambda *at: moved.append(at)
-        stage.bend = lambda answered: answered.method == "POST" and (_ for _ in ()).throw(Break())  # type: ignore[func-returns-value]
+        stage.bend = breaks
         with pytest.raises(Unreachable):
             await client.request(stage.order(attachments=[str(tmp_path / "order.pdf")]))
         stage.bend = lambda _: None
@@ -415,7 +417,6 @@ async def test_waiting_ends_when_the_desk_has_answered(stage: Stage) -> None:
         _, case = await client.request(stage.order())
         assert (await client.wait(case.id, SETTLED, timedelta(seconds=0.2))).state is State.RECEIVED
         await stage.accepts(case)
-        stage.bend = lambda answered: None
         await stage.answers(case, Outcome.NO_DATA)
         found = await client.wait(case.id, SETTLED, timedelta(minutes=1))
         assert found.state is State.ANSWERED
@@ -531,13 +532,17 @@ async def test_no_error_and_no_file_of_the_client_holds_what_was_asked(stage: St
     def refuses(answered: Answered) -> None:
         if answered.method == "POST":
             answered.status = 422
-            answered.says(code="invalid-member", detail="See `errors`.", errors=[{"pointer": "/x", "expected": "y"}])
+            told = {"type": "about:blank", "title": "Wrong", "status": 422, "article": "Art. 1"}
+            answered.says(
+                code="invalid-member", detail="No.", errors=[{"pointer": "/x", "expected": "y\u001b"}], **told
+            )
 
     async with stage.admitted() as client:
         stage.bend = refuses
         with pytest.raises(Refused) as caught:
             await client.request(stage.order())
-    assert [place.pointer for place in caught.value.places] == ["/x"]
+    assert [(place.pointer, place.expected) for place in caught.value.places] == [("/x", "y")]
+    assert caught.value.article == "Art. 1"
     assert CANARY not in repr(caught.value) + caught.value.detail + caught.value.reason
     kept = [path.read_bytes() for path in client.line.home.folder.rglob("*") if path.is_file()]
     assert not [raw for raw in kept if CANARY.encode() in raw]

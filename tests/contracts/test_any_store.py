@@ -14,6 +14,7 @@ import asyncpg
 import pytest
 
 from gateway.store import CaseRow, Commit, Store, StoreError, open_store
+from gateway.store.postgres import PostgresStore
 from protocol.ids import CaseId, Digest, PartyId, case_id, digest_of, instant
 from protocol.terms import Stage
 from tests.servers import postgres
@@ -108,7 +109,7 @@ async def test_the_same_jti_of_two_authorities_is_two_statements(store: Store) -
 async def test_stages_without_a_statement_share_no_name(store: Store) -> None:
     first = a_case(1)
     bare = {"issuer": None, "jti": None, "statement": None}
-    assert await store.append([first, a_case(1, seq=2, **bare), a_case(1, seq=3, **bare)]) == [True] * 3
+    assert await store.append([first, a_case(1, seq=2, **bare), a_case(1, seq=3, **bare)]) == [True] * 3  # type: ignore[arg-type]
     assert [row.statement is None for row in await store.chain(first.chain)] == [False, True, True]
 
 
@@ -448,15 +449,15 @@ async def test_an_outbox_of_a_process_that_died_is_given_to_another_when_its_lea
     assert len(await second.owed("main", NOW, 9)) == 1
     await asked(url, "UPDATE leases SET until = until + 1")
     held = await asked(url, "SELECT holder, until - extract(epoch FROM now()) FROM leases WHERE name = 'outbox main'")
-    assert [(row[0] == second._holder, 10 < row[1] <= 16) for row in held] == [(True, True)]  # type: ignore[attr-defined]
+    assert isinstance(second, PostgresStore)
+    assert [(row[0] == second._holder, 10 < row[1] <= 16) for row in held] == [(True, True)]
 
 
 @on_postgresql
 async def test_the_server_keeps_what_it_says_that_it_keeps(url: str, store: Store) -> None:
-    found = await store._writes.fetchrow(
-        "SELECT current_setting('synchronous_commit'), current_setting('statement_timeout')"
-    )  # type: ignore[attr-defined]
-    assert tuple(found) == ("on", "10s")
+    assert isinstance(store, PostgresStore)
+    query = "SELECT current_setting('synchronous_commit'), current_setting('statement_timeout')"
+    assert [tuple(row) for row in await store._read(query)] == [("on", "10s")]
 
 
 async def test_many_names_asked_for_at_once_are_each_answered(store: Store) -> None:
@@ -534,6 +535,7 @@ async def test_a_server_killed_under_appends_loses_nothing_and_doubles_nothing(u
     store, server, luck = await open_store(url), postgres(), random.Random(7)
     kept: set[str] = set()
     tried: dict[str, Commit] = {}
+    found: set[str] = set()
     try:
         for number in range(rounds):
             load = [asyncio.create_task(appending(store, tried, kept, number, one)) for one in range(4)]
@@ -561,6 +563,17 @@ async def test_a_server_killed_under_appends_loses_nothing_and_doubles_nothing(u
         assert len(kept) > 0
     finally:
         await store.close()
+
+
+@on_postgresql
+async def test_a_store_closes_while_its_server_is_away(url: str) -> None:
+    store = await open_store(url)
+    await store.owed("main", NOW, 9)
+    postgres().kill()
+    try:
+        await asyncio.wait_for(store.close(), 1)
+    finally:
+        postgres().start()
 
 
 async def appending(store: Store, tried: dict[str, Commit], kept: set[str], number: int, one: int) -> None:

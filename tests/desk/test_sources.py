@@ -93,11 +93,13 @@ def test_a_database_in_memory_has_no_path_to_make_absolute(path: Path) -> None:
     assert SqlSource.read(path).name == "accounts"
 
 
-async def test_a_missing_database_is_an_error_and_is_not_made(path: Path) -> None:
-    from protocol.terms import Category  # noqa: PLC0415
-
+@pytest.fixture
+def read(path: Path) -> SqlSource:
     path.write_text(GOOD)
-    source = SqlSource.read(path)
+    return SqlSource.read(path)
+
+
+async def test_a_missing_database_is_an_error_and_is_not_made(read: SqlSource, path: Path) -> None:
     with pytest.raises(SourceError, match="failed"):
-        await source.find(Category.SUBSCRIBER, [Target(by=Selector.ACCOUNT, value="@a")], None)
+        await read.find(Category.SUBSCRIBER, [Target(by=Selector.ACCOUNT, value="@a")], None)
     assert [one.name for one in path.parent.iterdir()] == ["sources.toml"]

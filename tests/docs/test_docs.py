@@ -119,7 +119,7 @@ def slip(diagram: str) -> str | None:
 
 
 def diagrams() -> list[object]:
-    found = []
+    found: list[object] = []
     for page in DOCUMENTS:
         blocks = [body for language, body in FENCE.findall(page.read_text()) if language == "mermaid"]
         found += [pytest.param(one, id=f"{page.relative_to(ROOT)}-{n}") for n, one in enumerate(blocks, 1)]
