@@ -106,9 +106,13 @@ def _passphrase(home: "Home") -> bytes:
     """From the file beside the ring, or from whoever sits there; never from an argument or a variable."""
     from crypto.keyring import read_passphrase  # noqa: PLC0415
 
-    if home.passphrase.exists() or not sys.stdin.isatty():
+    if home.passphrase.exists() or not _somebody_is_there():
         return read_passphrase(home.passphrase)
     return getpass.getpass("Passphrase of the key ring: ").encode()
+
+
+def _somebody_is_there() -> bool:
+    return sys.stdin.isatty()
 
 
 def _words(digest: bytes) -> str:

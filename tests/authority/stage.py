@@ -4,6 +4,7 @@ The proxy stands at the gateway's public address. `Stage.seen` holds what reache
 the line by raising `Break`.
 """
 
+import asyncio
 import hashlib
 import json
 import os
@@ -135,7 +136,7 @@ class Stage:
             members["explanation"] = part_of(explanation, [to])
         await self.takes(self.platform.desk.decision(case, outcome, self.now(), **members), explanation)
 
-    def about(self, case: Case, **members: Any) -> tuple[About, list[bytes]]:
+    def about(self, case: Case, /, **members: Any) -> tuple[About, list[bytes]]:
         """What the desk says inside a disclosure, and the files."""
         records = Records(Category.SUBSCRIBER, "subscribers", ("account", "name"), ((f"@{CANARY}", "Kim"),))
         files = files_of([records])
@@ -153,7 +154,7 @@ class Stage:
         }
         return About(**told | members), [content for _, content in files]
 
-    def zipped(self, case: Case, **members: Any) -> bytes:
+    def zipped(self, case: Case, /, **members: Any) -> bytes:
         about, contents = self.about(case, **members)
         sink = BytesIO()
         write(sink, about, contents)
@@ -229,7 +230,7 @@ async def staged(folder: Path) -> AsyncIterator[Stage]:
             request.transport.close()
         return web.Response(status=answered.status, headers=answered.headers, body=answered.body)
 
-    folder.chmod(0o700)
+    await asyncio.to_thread(folder.chmod, 0o700)
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
         app = web.Application(client_max_size=1 << 28)

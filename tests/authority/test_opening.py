@@ -16,7 +16,7 @@ from channels.http import Unreachable
 from crypto.sealing import generate_identity, recipient_of, seal_bytes
 from protocol.cases import Case, State
 from protocol.problems import Refused
-from protocol.sayings import Acknowledgement, Category, Outcome
+from protocol.sayings import Acknowledgement, Category, Outcome, Withdrawn
 from tests.actors import claims_in
 from tests.authority.stage import CANARY, Answered, Break, Stage
 
@@ -112,7 +112,7 @@ async def test_there_is_nothing_to_fetch_before_an_answer_or_after_a_withdrawal(
         with pytest.raises(Refused, match="impossible"):
             await fetch(client, case.id)
         await stage.discloses(case, stage.zipped(case), to=client.line.keys.recipient)
-        await client.withdraw(case.id, "mistaken")  # type: ignore[arg-type]
+        await client.withdraw(case.id, Withdrawn.MISTAKEN)
         with pytest.raises(Refused, match="impossible"):
             await fetch(client, case.id)
 
@@ -152,7 +152,7 @@ OTHER = {
             "disclosure-form",
             id="a second about.json",
             marks=pytest.mark.filterwarnings("ignore:Duplicate name"),
-        ),  # fmt: skip
+        ),
     ],
 )
 async def test_what_is_not_what_the_decision_says_is_not_used_and_the_desk_is_told(
