@@ -1,4 +1,5 @@
-"""The desk's way to the gateway's blobs: sealed disclosures go up, each under the digest of its ciphertext.
+"""The desk's way to the gateway's blobs: sealed disclosures go up, each under the digest of its ciphertext, and
+sealed attachments come down.
 
 Every call carries a proof under the desk's own key. What passes here is ciphertext; nothing is opened.
 """
@@ -25,6 +26,10 @@ class Blobs:
     async def put(self, file: Path, sha256: Digest) -> None:
         """Bring a sealed file to the gateway, streamed. The same file again is harmless."""
         await self._http.put_file(f"/v1/blobs/{sha256}", file)
+
+    async def get(self, to: Path, sha256: Digest, size: int) -> None:
+        """Fetch a sealed attachment into a file, its digest checked. Goes on after a break."""
+        await self._http.get_file(f"/v1/blobs/{sha256}", to, sha256=sha256, size=size)
 
 
 def proofs(

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -93,6 +94,34 @@ def show(case: str, home: Path, *, as_json: bool) -> None:
         click.echo(json.dumps(told, indent=2, ensure_ascii=False))
         return
     _print(*_tables(told))
+
+
+@cli.command()
+@click.argument("case")
+@click.option("--output", "-o", "folder", type=click.Path(file_okay=False, path_type=Path), required=True)
+@_AS
+@_JSON
+def attachments(case: str, folder: Path, home: Path, *, as_json: bool) -> None:
+    """Fetch and open the documents that came with a request into a folder. Who looked is logged."""
+    import asyncio  # noqa: PLC0415
+    from secrets import token_bytes  # noqa: PLC0415
+
+    from channels.http import Http  # noqa: PLC0415
+    from desk.attachments import fetched  # noqa: PLC0415
+    from desk.blobs import Blobs, proofs  # noqa: PLC0415
+
+    with _desk(home) as (desk, secret, now):
+        found = _review(desk).show(_case(case), secret, now)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        clock = partial(datetime.now, UTC)
+        authorise = proofs(desk.keyset.platform, desk.signing, clock, token_bytes)
+
+        async def fetch() -> list[Path]:
+            async with Http(desk.settings.gateway, authorise) as http:
+                return await fetched(found, Blobs(http), desk.keys.identities, folder)
+
+        paths = [str(path) for path in asyncio.run(fetch())]
+    click.echo(json.dumps({"files": paths}) if as_json else "\n".join(paths) or "No documents came with it.")
 
 
 @cli.command()
