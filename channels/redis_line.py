@@ -216,7 +216,9 @@ class Line:
         await self._client.aclose()
         if isinstance(self._client, RedisCluster):
             # The client passes over its nodes when it was about to ask anew who they are.
-            await asyncio.gather(*(self._client.nodes_manager.aclose(nodes) for nodes in ("nodes_cache", "startup_nodes")))
+            await asyncio.gather(
+                *(self._client.nodes_manager.aclose(nodes) for nodes in ("nodes_cache", "startup_nodes"))
+            )
         if self._sentinel is not None:
             await self._sentinel.aclose()
         for _ in range(self._most):  # who waited for a turn shall hear that there is none

@@ -91,7 +91,7 @@ def show(case: str, home: Path, *, as_json: bool) -> None:
         found = _review(desk).show(_case(case), secret, now)
     told = _shown(found)
     if as_json:
-        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(told, indent=2))  # in ASCII: what a terminal might obey is escaped
         return
     _print(*_tables(told))
 
@@ -225,7 +225,11 @@ def _desk(home: Path) -> "Iterator[tuple[Desk, SecretKey, Instant]]":
     with _sentences():
         reviewer = load_reviewer(home)
         settings = load_desk(reviewer.desk)
-        secret = signing_key(Keyring.open(reviewer.ring, read_passphrase(reviewer.passphrase_file)), Role.REVIEWER)
+        if reviewer.passphrase_file.exists():
+            passphrase = read_passphrase(reviewer.passphrase_file)
+        else:
+            passphrase = click.prompt(f"Passphrase of {reviewer.ring}", hide_input=True, err=True).encode()
+        secret = signing_key(Keyring.open(reviewer.ring, passphrase), Role.REVIEWER)
         desk = open_desk(settings, now)
         try:
             with os.fdopen(os.open(settings.data / LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a") as stream:

@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TextIO, final
 
 from channels import Channel, Lease, open_channel
@@ -34,7 +33,7 @@ from gateway.registry import Registry
 from gateway.relay import Relay
 from gateway.routes import build
 from gateway.settings import GatewaySettings
-from gateway.store.sqlite import SqliteStore
+from gateway.store import Store, open_store
 from protocol.events import EVENTS
 from protocol.ids import Instant, PartyId
 from protocol.keyset import Keyset, read_keyset
@@ -93,7 +92,7 @@ def load_keys(settings: GatewaySettings, now: Instant) -> Keys:
 class Gateway:
     """A running gateway, for `serve` and for tests that look inside."""
 
-    store: SqliteStore
+    store: Store
     registry: Registry
     intake: Intake
     commits: Commits
@@ -114,7 +113,7 @@ async def running(settings: GatewaySettings, clock: SystemClock | None = None) -
     clock = clock or SystemClock()
     keys = await asyncio.to_thread(load_keys, settings, clock.now())
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    store = await SqliteStore.open(settings.data / "gateway.db")
+    store = await open_store(settings.store)
     channel = open_channel(settings.channel, clock.now)
     try:
         gateway = await _built(settings, keys, store, channel, clock)
@@ -141,9 +140,7 @@ async def running(settings: GatewaySettings, clock: SystemClock | None = None) -
         log.info("gateway.stopped")
 
 
-async def _built(
-    settings: GatewaySettings, keys: Keys, store: SqliteStore, channel: Channel, clock: SystemClock
-) -> Gateway:
+async def _built(settings: GatewaySettings, keys: Keys, store: Store, channel: Channel, clock: SystemClock) -> Gateway:
     registry = Registry(keys.keyset)
     await registry.load(store)
     arrivals = Arrivals()
@@ -170,7 +167,7 @@ async def _built(
 def _relay(
     entity: str,
     keys: Keys,
-    store: SqliteStore,
+    store: Store,
     intake: Intake,
     registry: Registry,
     channel: Channel,
@@ -208,8 +205,3 @@ def main(settings: GatewaySettings, stream: TextIO = sys.stdout) -> None:
     configure(EVENTS, party="gateway", stream=stream)
     os.umask(0o077)
     asyncio.run(serve(settings))
-
-
-def database(settings: GatewaySettings) -> Path:
-    """Where the record lies."""
-    return settings.data / "gateway.db"

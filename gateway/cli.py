@@ -54,6 +54,26 @@ def serve(config: Path) -> None:
     main(load(config))
 
 
+@cli.command()
+@click.option(
+    "--config",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="gateway.toml: `store` names the record.",
+)
+def migrate(config: Path) -> None:
+    """Bring the record to the schema of this version. Stop the gateway first. Done again, it changes nothing.
+
+    Example: rogatory gateway migrate --config town/gateway/gateway.toml
+    """
+    from gateway.settings import load  # noqa: PLC0415
+    from gateway.store.migrations import migrated  # noqa: PLC0415
+
+    settings = load(config)
+    asyncio.run(migrated(settings.store))
+    click.echo("The record has the schema of this version.")
+
+
 @cli.group()
 def authorities() -> None:
     """Who may ask: applications, confirmations, standing."""

@@ -25,6 +25,7 @@ class GatewaySettings(BaseSettings):
     root: Path  # the root's public key, as JWK
     channel: str
     data: Path = Path("data")
+    store: str = ""  # the record's URL; nothing: a SQLite file in `data`
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8440
     public_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#]+$")] = "http://127.0.0.1:8440"
@@ -54,7 +55,9 @@ def load(config: Path) -> GatewaySettings:
 
     found = FromFile()
     paths = {name: folder / getattr(found, name) for name in ("ring", "passphrase_file", "keyset", "root", "data")}
-    return found.model_copy(update={**paths, "channel": _beside(found.channel, folder)})
+    store = found.store or f"sqlite:///{paths['data'] / 'gateway.db'}"
+    urls = {"channel": _beside(found.channel, folder), "store": _beside(store, folder)}
+    return found.model_copy(update=paths | urls)
 
 
 def _beside(url: str, folder: Path) -> str:

@@ -110,7 +110,8 @@ class House:
         return CaseId(claims.get("case") or case_id(claims["iat"], digest_of(sent.statement)))
 
     async def request(self, **told: Any) -> CaseId:
-        return await self.taken(self.officer.request(**{"targets": (TARGET,), "now": self.now} | told))
+        asked: dict[str, Any] = {"targets": (TARGET,), "now": self.now}
+        return await self.taken(self.officer.request(**asked | told))
 
     async def take(self, raw: bytes) -> None:
         """The gateway takes a statement without a sealed part, and sends it on."""

@@ -7,9 +7,13 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
+import redis
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 import channels.redis
 import channels.redis_line
@@ -35,7 +39,7 @@ LEASE, NOW, SOON = timedelta(seconds=30), timedelta(0), timedelta(seconds=3)
 START = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ACL = Path(__file__).parents[2] / "docker" / "redis-users.acl"
 
-Open = Callable[..., RedisChannel]
+Result = TypeVar("Result")
 
 
 @pytest.fixture(scope="module")
@@ -517,6 +521,30 @@ async def _receive_until_empty(channel: RedisChannel, owed: dict[bytes, Entry]) 
         await channel.ack(held)
 
 
+@pytest.mark.parametrize(
+    ("error", "flaw"),
+    [
+        (ResponseError("Error running script (call to f_…): @user_script:9: -READONLY You can't write"), "unreachable"),
+        (
+            ResponseError("READONLY You can't write against a read only replica. script: …, on @user_script:9."),
+            "unreachable",
+        ),
+        (ResponseError("MASTERDOWN Link with MASTER is down"), "unreachable"),
+        (ResponseError("BUSY Redis is busy running a script."), "unreachable"),
+        (ResponseError("The user executing the script can't run this command or subcommand"), "refused"),
+        (ResponseError("NOAUTH Authentication required."), "refused"),
+        (ResponseError("MISCONF Errors writing to the AOF file: No space left on device"), "disk"),
+        (ResponseError("Error running script (call to f_…): @user_script:9: -OOM command not allowed"), "full"),
+        (OutOfMemoryError("command not allowed when used memory > 'maxmemory'."), "full"),
+        (ResponseError("wrong number of arguments"), "engine"),
+        (ConnectionResetError(), "unreachable"),
+    ],
+)
+def test_what_the_client_says_becomes_a_constant(error: Exception, flaw: str) -> None:
+    with pytest.raises(ChannelError, match=rf"^{flaw}$"), channels.redis_line._translated():
+        raise error
+
+
 # The server's death
 
 
@@ -549,40 +577,28 @@ async def test_kills_under_load_lose_and_double_nothing(mortal: RedisServer) -> 
     assert sorted(done) == [one.id for one in entries(*range(400))]
 
 
+async def stubbornly(verb: Callable[[], Awaitable[Result]]) -> Result:
+    """Do it until the server is there, as whoever uses a channel must."""
+    while True:
+        try:
+            return await verb()
+        except ChannelError as error:
+            if error.flaw != "unreachable":
+                raise
+            await asyncio.sleep(0.01)
+
+
 async def _send_stubbornly(channel: RedisChannel, numbers: range) -> None:
     for number in numbers:
-        while True:
-            try:
-                await channel.publish(STREAM, [entry(number)])
-            except ChannelError as error:
-                await _unreachable(error)
-            else:
-                break
-
-
-async def _unreachable(error: ChannelError) -> None:
-    """That and nothing else, or it passes by; then a moment's rest."""
-    if error.flaw != "unreachable":
-        raise error
-    await asyncio.sleep(0.01)
+        await stubbornly(partial(channel.publish, STREAM, [entry(number)]))
 
 
 async def _settle_stubbornly(channel: RedisChannel, done: list[bytes], most: int) -> None:
     """Note entries when they are settled. An `ack` whose answer was lost is made again."""
     while len(done) < most:
-        try:
-            held = await take(channel, limit=10, wait=timedelta(seconds=0.1))
-        except ChannelError as error:
-            await _unreachable(error)
-            continue
-        while True:
-            try:
-                await channel.ack(held)
-            except ChannelError as error:
-                await _unreachable(error)
-            else:
-                done += [lease.entry.id for lease in held]
-                break
+        held = await stubbornly(lambda: take(channel, limit=10, wait=timedelta(seconds=0.1)))
+        await stubbornly(partial(channel.ack, held))
+        done += [lease.entry.id for lease in held]
 
 
 async def test_a_replica_is_no_server_for_us(tmp_path: Path) -> None:
@@ -647,9 +663,7 @@ async def everything(url: str, owner: RedisServer) -> None:
         assert len(await channel.dead(STREAM, 9)) == 2
 
 
-def _owner(server: RedisServer):  # type: ignore[no-untyped-def] # noqa: ANN202
-    import redis  # noqa: PLC0415
-
+def _owner(server: RedisServer) -> redis.Redis:
     return redis.Redis(host=HOST, port=server.port, protocol=2, username="owner", password="x")
 
 
@@ -712,8 +726,6 @@ async def test_and_nothing_that_is_not_needed(guarded: tuple[RedisServer, Path],
     ],
 )
 async def test_our_users_may_do_nothing_else(guarded: tuple[RedisServer, Path], command: str) -> None:
-    import redis  # noqa: PLC0415
-
     server, password = guarded
     with redis.Redis(
         host=HOST, port=server.port, protocol=2, username="gateway", password=password.read_text()
@@ -822,8 +834,6 @@ async def test_when_sentinel_names_another_master_work_goes_on(tmp_path: Path) -
 
 
 async def _until_sentinels_agree(sentinels: list[RedisServer]) -> None:
-    import redis  # noqa: PLC0415
-
     for sentinel in sentinels:
         with redis.Redis(host=HOST, port=sentinel.port, protocol=2, password="watchword") as client:
             async with asyncio.timeout(20):
@@ -850,10 +860,13 @@ async def test_on_a_cluster_each_stream_has_its_node(tmp_path: Path) -> None:
     with running(*servers):
         spread_slots(servers)
         async with opened(f"redis+cluster://gateway@{hosts}?password_file={password}", max_deliveries=1) as channel:
-            waiting = asyncio.create_task(take(channel, stream=streams[0], wait=SOON))
+            # A Cluster that has just met may say once more that it is not ready.
+            waiting = asyncio.create_task(stubbornly(lambda: take(channel, stream=streams[0], wait=SOON)))
             await asyncio.sleep(0.2)
-            await asyncio.gather(*(channel.publish(stream, entries(1, 2)) for stream in streams))
-            held = [lease for stream in streams for lease in await take(channel, stream=stream)] + await waiting
+            await asyncio.gather(*(stubbornly(partial(channel.publish, stream, entries(1, 2))) for stream in streams))
+            held = await waiting
+            for stream in streams:
+                held += await stubbornly(partial(take, channel, stream=stream))
             assert len(held) == 2 * len(streams)
             await channel.reject(held[-1], "altered")
             await channel.ack(held[:-1])
@@ -888,6 +901,6 @@ async def _move_slot(servers: list[RedisServer], stream: str) -> None:
         one.close()
 
 
-def _own_slots(client) -> list[tuple[int, int]]:  # type: ignore[no-untyped-def] # noqa: ANN001
+def _own_slots(client: redis.Redis) -> list[tuple[int, int]]:
     own = client.execute_command("CLUSTER", "MYID")
     return [(int(row[0]), int(row[1])) for row in client.execute_command("CLUSTER", "SLOTS") if row[2][2] == own]

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from desk.sources import SourceError, SqlSource
 from protocol.procedures.production import Selector, Target
+from protocol.terms import Category
 
 GOOD = """
 name = "accounts"

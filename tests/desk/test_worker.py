@@ -105,7 +105,8 @@ async def test_rows_in_disorder_are_all_filed(house: House) -> None:
 
 
 async def test_a_gap_is_left_to_its_lease_and_filed_when_the_row_before_comes(house: House) -> None:
-    first, *others = house.chains.admitted(house.officer) and house.chains.registry_rows[house.officer.party]
+    house.chains.admitted(house.officer)
+    first, *others = house.chains.registry_rows[house.officer.party]
     await house.send_rows(*others)
     async with house.worker() as worker:
         await house.settle(worker)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from crypto.keys import Ed25519Secret, X25519Secret
-from protocol import limits, sayings
+from protocol import limits, sayings, terms
 from protocol.ids import NotAnId, parse_authority_id, parse_case_id, parse_digest, parse_jti, parse_platform_id
 from protocol.sayings import KINDS, Chain
 from protocol.terms import Closed, Role
@@ -232,22 +232,22 @@ def test_a_key_has_the_form_of_its_role(members: dict[str, Any], fit: bool) -> N
 @pytest.mark.parametrize(
     ("alias", "good"),
     [
-        (sayings.AuthorityId, "kr-knpa-cyber"),
-        (sayings.PlatformId, "tg.example"),
-        (sayings.Party, "tg.example"),
-        (sayings.CaseText, "01a1ee56-5e00-8644-b836-edcc4521e310"),
-        (sayings.JtiText, "01a1ee56-5e00-7644-b836-edcc4521e310"),
-        (sayings.DigestText, D0),
-        (sayings.KeyIdText, K0),
-        (sayings.Country, "KR"),
-        (sayings.Entity, "main"),
-        (sayings.FrameworkId, "eu.e-evidence"),
-        (sayings.Code, "particulars-unreadable"),
-        (sayings.Coordinate, K0),
-        (sayings.Recipient, RECIPIENT),
-        (sayings.Url, "https://police.example/news"),
-        (sayings.Salt, "A" * 22),
-        (sayings.CompactJws, "a.b.c"),
+        (terms.AuthorityId, "kr-knpa-cyber"),
+        (terms.PlatformId, "tg.example"),
+        (terms.Party, "tg.example"),
+        (terms.CaseText, "01a1ee56-5e00-8644-b836-edcc4521e310"),
+        (terms.JtiText, "01a1ee56-5e00-7644-b836-edcc4521e310"),
+        (terms.DigestText, D0),
+        (terms.KeyIdText, K0),
+        (terms.Country, "KR"),
+        (terms.Entity, "main"),
+        (terms.FrameworkId, "eu.e-evidence"),
+        (terms.Code, "particulars-unreadable"),
+        (terms.Coordinate, K0),
+        (terms.Recipient, RECIPIENT),
+        (terms.Url, "https://police.example/news"),
+        (terms.Salt, "A" * 22),
+        (terms.CompactJws, "a.b.c"),
     ],
 )
 def test_no_text_of_ours_takes_anything_before_or_after_it(alias: Any, good: str) -> None:
@@ -260,15 +260,15 @@ def test_no_text_of_ours_takes_anything_before_or_after_it(alias: Any, good: str
 
 @given(st.text(alphabet="abkr019-.\n", max_size=40))
 def test_models_and_parsers_take_the_same_authorities(text: str) -> None:
-    _agree(sayings.AuthorityId, parse_authority_id, text)
+    _agree(terms.AuthorityId, parse_authority_id, text)
 
 
 @given(st.text(alphabet="0123456789abcdef", min_size=8, max_size=8), st.sampled_from("78a"), st.sampled_from("089ab"))
 def test_models_and_parsers_take_the_same_uuids_and_digests(part: str, version: str, variant: str) -> None:
     uuid = f"{part}-{part[:4]}-{version}{part[:3]}-{variant}{part[:3]}-{part}{part[:4]}"
-    _agree(sayings.CaseText, parse_case_id, uuid)
-    _agree(sayings.JtiText, parse_jti, uuid)
-    _agree(sayings.DigestText, parse_digest, part * 8)
+    _agree(terms.CaseText, parse_case_id, uuid)
+    _agree(terms.JtiText, parse_jti, uuid)
+    _agree(terms.DigestText, parse_digest, part * 8)
 
 
 def _agree(alias: Any, parse: Any, text: str) -> None:
