@@ -115,18 +115,6 @@ def _somebody_is_there() -> bool:
     return sys.stdin.isatty()
 
 
-def _words(digest: bytes) -> str:
-    from crypto.keys import fingerprint_words  # noqa: PLC0415
-
-    return " ".join(fingerprint_words(digest))
-
-
-def _root_words(root: str) -> str:
-    from crypto.strict import b64url_decode  # noqa: PLC0415
-
-    return _words(b64url_decode(root))
-
-
 @cli.command()
 @click.option("--id", "name_id", required=True, help="Country first: kr-knpa-cyber.")
 @click.option("--name", required=True, help="The authority's full name.")
@@ -157,6 +145,7 @@ def init(
 ) -> None:
     """Make the authority's folder and keys. Nothing is sent."""
     from authority.settings import AuthoritySettings, make  # noqa: PLC0415
+    from authority.telling import root_words  # noqa: PLC0415
     from crypto.keyring import Cost  # noqa: PLC0415
     from protocol.terms import AuthorityType  # noqa: PLC0415
 
@@ -175,8 +164,8 @@ def init(
     if not ask_passphrase:
         made.passphrase.touch(mode=0o600)
         made.passphrase.write_bytes(passphrase + b"\n")
-    members = {"home": str(made.folder), "authority": name_id, "root": root, "root_words": _root_words(root).split()}
-    text = f"Made {made.folder} for {name_id}.\nThe pinned root in words: {_root_words(root)}\nNext: rogatory authority apply"
+    members = {"home": str(made.folder), "authority": name_id, "root": root, "root_words": root_words(root).split()}
+    text = f"Made {made.folder} for {name_id}.\nThe pinned root in words: {root_words(root)}\nNext: rogatory authority apply"
     click.echo(json.dumps(members, ensure_ascii=False) if as_json else text)
 
 
@@ -197,17 +186,7 @@ def apply(home: Path, as_json: bool) -> None:
 
         receipted, authority = await client.apply()
         root = client.line.home.settings.root
-        members = telling.authority_members(authority) | telling.receipt_members(receipted)
-        return members | {"root_words": _root_words(root).split()}, "\n".join(
-            [
-                telling.receipt_text(receipted),
-                "",
-                "Two operators of the platform will call you over a line that they choose. Read these words to them:",
-                f"  {' '.join(authority.words)}",
-                "and let them read to you the words of the platform's root:",
-                f"  {_root_words(root)}",
-            ]
-        )
+        return telling.applied_members(receipted, authority, root), telling.applied_text(receipted, authority, root)
 
     _run(home, as_json, work)
 

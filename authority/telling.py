@@ -4,6 +4,8 @@ from typing import Final
 
 from authority.client import Receipted
 from authority.opening import Opened
+from crypto.keys import fingerprint_words
+from crypto.strict import b64url_decode
 from protocol.authorities import Authority
 from protocol.cases import Case, State
 from protocol.frameworks import ground
@@ -11,6 +13,26 @@ from protocol.ids import instant, written
 from protocol.terms import Outcome
 
 WAITS: Final = "The desk has not confirmed yet that it has this request; the gateway goes on sending it."
+
+
+def root_words(root: str) -> str:
+    """The words of a root key's id, to be compared by voice."""
+    return " ".join(fingerprint_words(b64url_decode(root)))
+
+
+def applied_members(receipted: Receipted, authority: Authority, root: str) -> dict[str, object]:
+    """An application that was taken."""
+    return authority_members(authority) | receipt_members(receipted) | {"root_words": root_words(root).split()}
+
+
+def applied_text(receipted: Receipted, authority: Authority, root: str) -> str:
+    """The same for people, who read the words out."""
+    return f"""{receipt_text(receipted)}
+
+Two operators of the platform will call you over a line that they choose. Read these words to them:
+  {" ".join(authority.words)}
+and let them read to you the words of the platform's root:
+  {root_words(root)}"""
 
 
 def authority_members(authority: Authority) -> dict[str, object]:

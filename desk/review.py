@@ -102,7 +102,7 @@ def first_draft(file: File, found: Sequence[Found], subjects: int, salt: bytes) 
             "explanation": _held_back(withheld, "This desk has no source for"),
             "granted": granted if something else (),
             "withheld": withheld,
-            "accounts": len(accounts),
+            "accounts": len(accounts) if something else 0,
             "records": tuple(RecordSet.of(one.records) for one in found) if something else (),
         }
     )

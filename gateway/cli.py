@@ -83,20 +83,20 @@ def authorities() -> None:
 @_AS
 @_JSON
 def list_(folder: Path, as_json: bool) -> None:
-    """All authorities, and where each stands.
+    """All authorities, and where each stands. Not the application's digest: the words to be heard follow from it.
 
     Example: rogatory gateway authorities list --as town/operators/alice
     """
     found = asyncio.run(_client(folder).authorities())
     if as_json:
-        click.echo(json.dumps([one.model_dump() for one in found]))
+        click.echo(json.dumps([one.model_dump(exclude={"application"}) for one in found]))
         return
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    table = Table("authority", "state", "confirmations", "application")
+    table = Table("authority", "state", "confirmations")
     for one in found:
-        table.add_row(one.authority, one.state, str(one.confirmations), one.application[:16])
+        table.add_row(one.authority, one.state, str(one.confirmations))
     Console().print(table)
 
 

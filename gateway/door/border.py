@@ -170,6 +170,7 @@ class Door:
         target = request.raw_path
         if not target.startswith("/"):
             target = self._origin(target)
+        asked.framed = True
         path, mark, query = target.partition("?")
         if _PATH.fullmatch(path) is None:
             raise Refused("not-found", reason="no path of ours")
@@ -249,8 +250,8 @@ class Door:
         else:
             body = answer.body if isinstance(answer.body, bytes) else answer.body.model_dump_json().encode()
             response = web.Response(status=answer.status, headers=headers, body=body)
-        if self.stopping or not asked.request.content.is_eof():  # an unread body is not read on
-            response.force_close()
+        if self.stopping or not asked.framed or not asked.request.content.is_eof():
+            response.force_close()  # RFC 9112 §6.3: what follows a doubtful request, or an unread body, is not read
         return response
 
     async def _sent(self, answer: Answer, asked: Asked) -> web.StreamResponse:

@@ -79,6 +79,7 @@ class Asked:
     peer: str
     request: web.BaseRequest
     leaving: Callable[[], bool]  # whether the gateway is stopping: long polls end
+    framed: bool = False  # whether everybody reads the same request here
     path: str = ""
     route: "Route | None" = None
     params: Mapping[str, str] = field(default_factory=dict)

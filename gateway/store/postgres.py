@@ -16,11 +16,9 @@ from datetime import timedelta
 from typing import Final, Self, TypeAlias, final
 
 import asyncpg
-from sqlalchemy import BindParameter, Select, bindparam, false, func, select
-from sqlalchemy.dialects.postgresql import asyncpg as dialects
 
 from gateway.store import BlobRow, CaseRow, Commit, Known, Owed, StoreError
-from gateway.store import schema as t
+from gateway.store import postgres_queries as q
 from gateway.store.migrations import VERSION_TABLE, judged
 from protocol.chains import Row
 from protocol.ids import CaseId, Digest, Instant, PartyId, instant, numeric
@@ -51,147 +49,6 @@ _AWAY: Final[tuple[type[Exception], ...]] = (
 _ROLLED_BACK: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
-
-# Rows come in order, so that ids rise with the group's order, and of two rows that exclude each other the first is kept. Each
-# of the other tables takes only what belongs to a row that was kept; where two rows of the group change one thing, in their order.
-_APPEND: Final = """
-WITH given AS MATERIALIZED (
-  SELECT nextval('rows_id_seq') AS id, u.* FROM unnest(
-    $1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::bytea[], $6::text[], $7::text[], $8::bytea[], $9::bytea[], $10::bytea[]
-  ) WITH ORDINALITY AS u (chain, seq, stage, at, digest, issuer, jti, statement, sealed, receipt, n)
-), kept AS (
-  INSERT INTO rows (id, chain, seq, stage, at, digest, issuer, jti, statement, sealed, receipt)
-  SELECT id, chain, seq, stage, at, digest, issuer, jti, statement, sealed, receipt FROM given ORDER BY n
-  ON CONFLICT DO NOTHING RETURNING id
-), stands AS MATERIALIZED (
-  SELECT given.n, given.id, given.chain, given.seq, given.sealed FROM given JOIN kept USING (id)
-), cased AS (
-  INSERT INTO cases (id, authority, entity, state, received, due, overdue, steps)
-  SELECT DISTINCT ON (u.id) u.id, u.authority, u.entity, u.state, u.received, u.due, u.overdue, u.steps FROM unnest(
-    $11::bigint[], $12::uuid[], $13::text[], $14::text[], $15::text[], $16::bigint[], $17::bigint[], $18::bool[], $19::bigint[]
-  ) AS u (n, id, authority, entity, state, received, due, overdue, steps) JOIN stands USING (n) ORDER BY u.id, u.n DESC
-  ON CONFLICT (id) DO UPDATE SET authority = excluded.authority, entity = excluded.entity, state = excluded.state,
-    received = excluded.received, due = excluded.due, overdue = excluded.overdue, steps = excluded.steps
-), admitted AS (
-  INSERT INTO authorities (id, state)
-  SELECT DISTINCT ON (stands.chain) stands.chain, u.state
-  FROM unnest($20::bigint[], $21::text[]) AS u (n, state) JOIN stands USING (n) ORDER BY stands.chain, u.n DESC
-  ON CONFLICT (id) DO UPDATE SET state = excluded.state
-), parted AS (
-  INSERT INTO sealed (digest, chain, content)
-  SELECT stands.sealed, stands.chain, u.content
-  FROM unnest($22::bigint[], $23::bytea[]) AS u (n, content) JOIN stands USING (n) ORDER BY n
-  ON CONFLICT DO NOTHING
-), named AS (
-  UPDATE blobs SET chain = named.chain, entity = named.entity FROM (
-    SELECT DISTINCT ON (u.digest) u.digest, stands.chain, u.entity
-    FROM unnest($24::bigint[], $25::bytea[], $26::text[]) AS u (n, digest, entity) JOIN stands USING (n) ORDER BY u.digest, u.n
-  ) AS named WHERE blobs.digest = named.digest AND blobs.chain IS NULL
-), told AS (
-  INSERT INTO outbox (entity, "row", chain, seq, next, attempts)
-  SELECT u.entity, stands.id, stands.chain, stands.seq, 0, 0
-  FROM unnest($27::bigint[], $28::text[]) WITH ORDINALITY AS u (n, entity, i) JOIN stands USING (n) ORDER BY u.i
-)
-SELECT n FROM stands
-"""
-_NAMED: Final = """
-SELECT u.n, r.digest, r.chain, r.receipt FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS u (issuer, jti, n)
-CROSS JOIN LATERAL (SELECT digest, chain, receipt FROM rows WHERE rows.issuer = u.issuer AND rows.jti = u.jti LIMIT 1) AS r
-"""
-_CHAIN: Final = "SELECT receipt, statement FROM rows WHERE chain = $1 ORDER BY seq"
-_STORED: Final = "INSERT INTO blobs (digest, size, owner, at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
-_LOCKED: Final = "SELECT digest, fetched IS NOT NULL FROM blobs WHERE chain = $1 ORDER BY digest FOR UPDATE"
-_FETCHED: Final = "UPDATE blobs SET fetched = coalesce(fetched, $1) WHERE digest = $2 AND chain = $3"
-_FORGOTTEN: Final = "DELETE FROM blobs WHERE digest = ANY($1::bytea[]) AND chain IS NULL"
-_REJECTED: Final = "INSERT INTO outbox (entity, rejection, next, attempts) VALUES ($1, $2, 0, 0)"
-_OWED: Final = """
-SELECT o.id, r.receipt, r.statement, o.rejection, s.content, o.attempts
-FROM (SELECT * FROM outbox WHERE entity = $1 AND next <= $2 ORDER BY next, id LIMIT $3) AS o
-LEFT JOIN rows AS r ON r.id = o."row" LEFT JOIN sealed AS s ON s.digest = r.sealed ORDER BY o.id
-"""
-_PUBLISHED: Final = """
-WITH gone AS (DELETE FROM outbox WHERE id = ANY($1::bigint[]))
-UPDATE outbox SET next = u.next, attempts = least(attempts + 1, 32767)
-FROM unnest($2::bigint[], $3::bigint[]) AS u (id, next) WHERE outbox.id = u.id
-"""
-_SETTLED: Final = """
-WITH place AS MATERIALIZED (SELECT max(seq) AS seq FROM rows WHERE chain = $2 AND digest = $3), gone AS (
-  DELETE FROM outbox USING place WHERE outbox.entity = $1 AND outbox.chain = $2 AND outbox.seq <= place.seq
-)
-SELECT seq FROM place WHERE seq IS NOT NULL
-"""
-_ACCEPTED: Final = """
-INSERT INTO acceptances (digest, entity, statement) VALUES ($1, $2, $3)
-ON CONFLICT (digest, entity) DO UPDATE SET statement = excluded.statement
-"""
-# What another holds is seen without writing: most calls of most processes end there.
-_LEASED: Final = """
-WITH now AS MATERIALIZED (SELECT coalesce($4::bigint, floor(extract(epoch FROM clock_timestamp()))::bigint) AS at)
-INSERT INTO leases (name, holder, until) SELECT $1, $2, now.at + $3::bigint FROM now
-WHERE NOT EXISTS (SELECT FROM leases WHERE name = $1 AND holder <> $2 AND until > now.at)
-ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
-WHERE leases.holder = excluded.holder OR leases.until <= (SELECT at FROM now)
-RETURNING holder
-"""
-_RELEASED: Final = "DELETE FROM leases WHERE holder = $1"
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class _Query:
-    """A read compiled from the schema, and the order of its parameters."""
-
-    sql: str
-    names: tuple[str, ...]
-
-
-def _query(statement: Select[*tuple[object, ...]]) -> _Query:
-    compiled = statement.compile(dialect=dialects.dialect())  # type: ignore[no-untyped-call]
-    return _Query(str(compiled), tuple(compiled.positiontup or ()))
-
-
-_CASE: Final = (
-    t.cases.c.id,
-    t.cases.c.authority,
-    t.cases.c.entity,
-    t.cases.c.state,
-    t.cases.c.received,
-    t.cases.c.due,
-    t.cases.c.overdue,
-    t.cases.c.steps,
-)
-_LIMIT: Final[BindParameter[int]] = bindparam("limit")
-_AUTHORITIES: Final = _query(select(t.authorities.c.id).order_by(t.authorities.c.id))
-_OWNER: Final = _query(select(t.cases.c.authority).where(t.cases.c.id == bindparam("case")))
-_CASES: Final = _query(
-    select(*_CASE)
-    .where(t.cases.c.authority == bindparam("authority"), t.cases.c.id > bindparam("after"))
-    .order_by(t.cases.c.id)
-    .limit(_LIMIT)
-)
-_SEALED: Final = _query(select(t.sealed.c.content, t.sealed.c.chain).where(t.sealed.c.digest == bindparam("digest")))
-_BLOB: Final = _query(
-    select(t.blobs.c.size, t.blobs.c.owner, t.blobs.c.chain, t.blobs.c.entity).where(
-        t.blobs.c.digest == bindparam("digest")
-    )
-)
-_ORPHANS: Final = _query(
-    select(t.blobs.c.digest)
-    .where(t.blobs.c.chain.is_(None), t.blobs.c.at < bindparam("before"))
-    .order_by(t.blobs.c.at)
-    .limit(_LIMIT)
-)
-_ACCEPTANCES: Final = _query(select(t.acceptances.c.statement).where(t.acceptances.c.digest == bindparam("digest")))
-_OVERDUE: Final = _query(
-    select(*_CASE)
-    .where(t.cases.c.due.is_not(None), t.cases.c.overdue == false(), t.cases.c.due <= bindparam("now"))
-    .order_by(t.cases.c.due)
-    .limit(_LIMIT)
-)
-_COUNTS: Final = {
-    table.name: _query(select(func.count()).select_from(table))
-    for table in (t.rows, t.authorities, t.cases, t.sealed, t.blobs, t.outbox, t.acceptances)
-}
 
 
 @final
@@ -253,7 +110,7 @@ class PostgresStore:
         """Give the outboxes back to the other processes, and close every connection."""
         if self._outboxes:
             with suppress(StoreError):
-                await self._write(_RELEASED, self._holder)
+                await self._write(q.RELEASED, self._holder)
         for pool in (self._writes, self._reads):
             try:
                 async with asyncio.timeout(CONNECTING):
@@ -265,12 +122,12 @@ class PostgresStore:
 
     async def append(self, commits: Sequence[Commit]) -> list[bool]:
         """One statement for the group; a row whose place or name is taken leaves nothing behind."""
-        kept = {int(row[0]) for row in await self._write(_APPEND, *_columns(commits))}
+        kept = {int(row[0]) for row in await self._write(q.APPEND, *_columns(commits))}
         return [number in kept for number in range(1, len(commits) + 1)]
 
     async def blob_stored(self, digest: Digest, size: int, owner: PartyId, at: Instant) -> None:
         """The first sender owns a blob."""
-        await self._write(_STORED, _raw(digest), size, owner, numeric(at))
+        await self._write(q.STORED, _raw(digest), size, owner, numeric(at))
 
     async def blob_fetched(self, case: CaseId, digest: Digest, at: Instant) -> frozenset[Digest]:
         """Note it, and give all fetched blobs of the case.
@@ -279,37 +136,37 @@ class PostgresStore:
         """
         with _told("not-written"):
             async with self._writes.acquire(timeout=CONNECTING) as connection, connection.transaction():
-                known = {row[0]: row[1] for row in await connection.fetch(_LOCKED, case)}
+                known = {row[0]: row[1] for row in await connection.fetch(q.LOCKED, case)}
                 if _raw(digest) in known:
-                    await connection.execute(_FETCHED, numeric(at), _raw(digest), case)
+                    await connection.execute(q.FETCHED, numeric(at), _raw(digest), case)
                     known[_raw(digest)] = True
         return frozenset(_digest(raw) for raw, fetched in known.items() if fetched)
 
     async def forget_blobs(self, digests: Sequence[Digest]) -> None:
         """Only what no statement has named meanwhile."""
-        await self._write(_FORGOTTEN, [_raw(digest) for digest in digests])
+        await self._write(q.FORGOTTEN, [_raw(digest) for digest in digests])
 
     async def reject(self, entity: str, rejection: bytes) -> None:
         """Into the outbox, to be published once."""
-        await self._write(_REJECTED, entity, rejection)
+        await self._write(q.REJECTED, entity, rejection)
 
     async def published(self, rows: Sequence[Owed], again: Mapping[int, Instant]) -> None:
         """Move each to its next time; a rejection goes."""
         gone = [row.id for row in rows if row.rejection is not None]
         kept = [row.id for row in rows if row.rejection is None]
-        await self._write(_PUBLISHED, gone, kept, [numeric(again[one]) for one in kept])
+        await self._write(q.PUBLISHED, gone, kept, [numeric(again[one]) for one in kept])
 
     async def settle(self, entity: str, chain: str, of: Digest) -> bool:
         """All rows of the chain up to that one."""
-        return bool(await self._write(_SETTLED, entity, chain, _raw(of)))
+        return bool(await self._write(q.SETTLED, entity, chain, _raw(of)))
 
     async def accepted(self, entity: str, of: Digest, acceptance: bytes) -> None:
         """The last word of a desk on a registry statement."""
-        await self._write(_ACCEPTED, _raw(of), entity, acceptance)
+        await self._write(q.ACCEPTED, _raw(of), entity, acceptance)
 
     async def lease(self, name: str, holder: str, now: Instant, length: timedelta) -> bool:
         """Free, run out, or already ours."""
-        return bool(await self._write(_LEASED, name, holder, numeric(now + length) - numeric(now), numeric(now)))
+        return bool(await self._write(q.LEASED, name, holder, numeric(now + length) - numeric(now), numeric(now)))
 
     # reading
 
@@ -327,54 +184,54 @@ class PostgresStore:
 
     async def chain(self, chain: str) -> list[Row]:
         """In order of their numbers."""
-        return [Row(receipt, statement) for receipt, statement in await self._read(_CHAIN, chain)]
+        return [Row(receipt, statement) for receipt, statement in await self._read(q.CHAIN, chain)]
 
     async def authorities(self) -> list[PartyId]:
         """In the order of their ids."""
-        return [PartyId(row[0]) for row in await self._ask(_AUTHORITIES)]
+        return [PartyId(row[0]) for row in await self._ask(q.AUTHORITIES)]
 
     async def owner(self, case: CaseId) -> PartyId | None:
         """By primary key."""
-        found = await self._ask(_OWNER, case=case)
+        found = await self._ask(q.OWNER, case=case)
         return PartyId(found[0][0]) if found else None
 
     async def cases(self, authority: PartyId, after: CaseId | None, limit: int) -> list[CaseRow]:
         """By key, never by offset."""
-        found = await self._ask(_CASES, authority=authority, after=after or NOWHERE, limit=limit)
+        found = await self._ask(q.CASES, authority=authority, after=after or NOWHERE, limit=limit)
         return [_case(row) for row in found]
 
     async def sealed(self, digest: Digest) -> tuple[bytes, CaseId] | None:
         """By primary key."""
-        found = await self._ask(_SEALED, digest=_raw(digest))
+        found = await self._ask(q.SEALED, digest=_raw(digest))
         return (found[0][0], CaseId(found[0][1])) if found else None
 
     async def blob(self, digest: Digest) -> BlobRow | None:
         """By primary key."""
-        found = await self._ask(_BLOB, digest=_raw(digest))
+        found = await self._ask(q.BLOB, digest=_raw(digest))
         return BlobRow(digest, found[0][0], PartyId(found[0][1]), found[0][2], found[0][3]) if found else None
 
     async def orphans(self, before: Instant, limit: int) -> list[Digest]:
         """By the index of what no statement names."""
-        return [_digest(row[0]) for row in await self._ask(_ORPHANS, before=numeric(before), limit=limit)]
+        return [_digest(row[0]) for row in await self._ask(q.ORPHANS, before=numeric(before), limit=limit)]
 
     async def owed(self, entity: str, now: Instant, limit: int) -> list[Owed]:
         """Nothing while another process holds this outbox; else by the index of what is due."""
         if not await self._holds(entity):
             return []
-        found = await self._read(_OWED, entity, numeric(now), limit)
+        found = await self._read(q.OWED, entity, numeric(now), limit)
         return [Owed(row[0], entity, *row[1:]) for row in found]
 
     async def acceptances(self, of: Digest) -> list[bytes]:
         """One a desk at most."""
-        return [row[0] for row in await self._ask(_ACCEPTANCES, digest=_raw(of))]
+        return [row[0] for row in await self._ask(q.ACCEPTANCES, digest=_raw(of))]
 
     async def overdue(self, now: Instant, limit: int) -> list[CaseRow]:
         """By the index of what is owed: the cost does not grow with the cases that are not due."""
-        return [_case(row) for row in await self._ask(_OVERDUE, now=numeric(now), limit=limit)]
+        return [_case(row) for row in await self._ask(q.OVERDUE, now=numeric(now), limit=limit)]
 
     async def counts(self) -> dict[str, int]:
         """For operators and tests; walks the tables."""
-        return {name: (await self._ask(query))[0][0] for name, query in _COUNTS.items()}
+        return {name: (await self._ask(query))[0][0] for name, query in q.COUNTS.items()}
 
     # the engine
 
@@ -383,7 +240,7 @@ class PostgresStore:
         now = asyncio.get_running_loop().time()
         if now < self._outboxes.get(entity, 0):
             return True
-        held = bool(await self._write(_LEASED, f"outbox {entity}", self._holder, HOLDING, None))
+        held = bool(await self._write(q.LEASED, f"outbox {entity}", self._holder, HOLDING, None))
         if held:
             self._outboxes[entity] = now + HOLDING / 3
         else:
@@ -393,7 +250,7 @@ class PostgresStore:
     async def _answer(self, asked: Sequence["_Asked"]) -> None:
         """One question for all of them. Whoever leaves in the middle of it leaves the others' to the next."""
         try:
-            found = await self._read(_NAMED, [one.issuer for one in asked], [one.jti for one in asked])
+            found = await self._read(q.NAMED, [one.issuer for one in asked], [one.jti for one in asked])
         except StoreError as error:
             for one in asked:
                 one.fail(error)
@@ -413,7 +270,7 @@ class PostgresStore:
                     return await _run(self._writes, sql, values)
             return await _run(self._writes, sql, values)
 
-    async def _ask(self, query: _Query, **values: object) -> list[asyncpg.Record]:
+    async def _ask(self, query: q.Query, **values: object) -> list[asyncpg.Record]:
         return await self._read(query.sql, *(values[name] for name in query.names))
 
     async def _read(self, sql: str, *values: object) -> list[asyncpg.Record]:
@@ -463,7 +320,7 @@ async def _looked_at(connection: Connection) -> None:
 
 
 def _columns(commits: Sequence[Commit]) -> Iterator[list[object]]:
-    """The group turned on its side: what `_APPEND` takes, in its order."""
+    """The group turned on its side: what `q.APPEND` takes, in its order."""
     numbered = list(enumerate(commits, 1))
     cased = [(n, one.case) for n, one in numbered if one.case is not None]
     states = [(n, one.state) for n, one in numbered if one.state is not None]

@@ -200,7 +200,7 @@ async def test_what_is_still_owed_goes_first_and_what_became_of_it_is_told(typed
         pytest.param(["request", *FLAGS], "facts: Field required", id="no facts"),
         pytest.param(["request", *FLAGS, *FACTS, "--since", "soon"], "span.since", id="no time"),
         pytest.param(["request", *FLAGS, *FACTS, "--since", "2026-11-01"], "span.since", id="a time without offset"),
-        pytest.param(["status", UNKNOWN], "not-found", id="unknown case"),
+        pytest.param(["status", UNKNOWN], "authority is pending", id="a case before the confirmation"),
     ],
 )
 async def test_what_does_not_fit_is_told_in_a_sentence_and_exit_code_1(

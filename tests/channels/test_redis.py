@@ -685,7 +685,7 @@ async def test_the_users_that_we_ship_may_do_what_is_needed(guarded: tuple[Redis
 async def test_and_nothing_that_is_not_needed(guarded: tuple[RedisServer, Path], command: str) -> None:
     server, password = guarded
     with _owner(server) as owner:
-        owner.execute_command("ACL", "SETUSER", "gateway", f"-{command}")
+        owner.acl_setuser("gateway", commands=[f"-{command.partition('|')[0]}"])
         try:
             with pytest.raises(ChannelError, match=r"^refused$"):
                 await everything(f"redis://gateway@{HOST}:{server.port}?password_file={password}", server)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from crypto.errors import CryptoError
-from crypto.keyring import Cost, Held, Keyring, SealingSecret, Status
+from crypto.keyring import Cost, Held, Keyring, SealingSecret, Secret, Status
 from crypto.keys import Ed25519Secret, X25519Secret
 from crypto.sealing import generate_identity
 from desk import app
@@ -69,7 +69,7 @@ def test_a_signing_key_that_the_root_did_not_name_stops_the_desk(house: House, t
             open_desk(house.settings, house.now)
 
 
-def _held(secret: Ed25519Secret | X25519Secret | SealingSecret, role: Role = Role.DESK, epoch: int = 0) -> Held:
+def _held(secret: Secret, role: Role = Role.DESK, epoch: int = 0) -> Held:
     return Held(role, epoch, Status.CURRENT if epoch == 0 else Status.PREVIOUS, 1, secret)
 
 
@@ -93,16 +93,14 @@ def test_a_turned_sealing_key_still_opens_and_drafts_go_to_the_current_one(house
 
 @pytest.mark.parametrize("role", [Role.DESK, Role.DESK_SEALING])
 def test_a_ring_with_another_kind_of_key_is_the_programmer_s_error(house: House, tmp_path: Path, role: Role) -> None:
-    secrets = {Role.DESK: house.platform.desk.secret, role: X25519Secret.generate()}
+    secrets: dict[Role, Secret] = {Role.DESK: house.platform.desk.secret, role: X25519Secret.generate()}
     path = tmp_path / "ring" / "desk.ring"
     ring = Keyring.create(path, PASSPHRASE, [_held(one, of) for of, one in secrets.items()], cost=Cost.INTERACTIVE)
+    store = house.store()
+    desk = app.Desk(house.settings, store, ring, house.platform.keyset)
     with pytest.raises(TypeError):
-        _ = (
-            app.Desk(house.settings, None, ring, house.platform.keyset).keys
-            if role is Role.DESK_SEALING
-            # type: ignore[arg-type]
-            else (app.signing_key(ring, Role.DESK))
-        )
+        _ = (desk.signing(), desk.keys)
+    store.close()
 
 
 async def test_loops_run_until_they_are_stopped_and_finish_what_they_began(house: House) -> None:
@@ -120,7 +118,8 @@ async def test_loops_run_until_they_are_stopped_and_finish_what_they_began(house
 
 
 async def test_a_step_that_fails_is_logged_and_the_loop_goes_on(house: House) -> None:
-    stop, failed = asyncio.Event(), []
+    stop = asyncio.Event()
+    failed: list[bool] = []
 
     async def step() -> int:
         if not failed:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,8 +10,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from channels.logs import configure
 from desk.cli import cli
 from protocol.cases import State
+from protocol.events import EVENTS
 from protocol.ids import CaseId, instant, numeric
 from protocol.problems import Refused
 from tests.actors import PASSPHRASE
@@ -34,7 +35,10 @@ def run(house: House, tmp_path: Path) -> Run:
 
     def run(*args: str, by: str | None = "carol", **told: Any) -> Result:
         home = () if by is None else ("--as", str(town / "reviewers" / by))
-        return CliRunner().invoke(cli, [*args, *home], **told)
+        try:
+            return CliRunner().invoke(cli, [*args, *home], **told)
+        finally:  # a command is a process of its own, and its log ends with it
+            configure(EVENTS, party="desk", stream=house.logged)
 
     return run
 
@@ -154,4 +158,4 @@ def test_a_sample_is_made(tmp_path: Path) -> None:
     done = CliRunner().invoke(cli, ["sample", str(tmp_path / "desk")])
     assert done.exit_code == 0
     assert "10,000 invented subscribers" in done.output
-    assert sorted(os.listdir(tmp_path / "desk")) == ["sources.toml", "subscribers.db"]
+    assert sorted(path.name for path in (tmp_path / "desk").iterdir()) == ["sources.toml", "subscribers.db"]

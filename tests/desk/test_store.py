@@ -47,9 +47,15 @@ def test_what_is_written_is_there_for_the_next_process(tmp_path: Path) -> None:
 
 
 def test_a_transaction_that_fails_leaves_nothing(store: Store) -> None:
-    with pytest.raises(ZeroDivisionError), store.transaction():
-        store.put_case(case())
-        raise ZeroDivisionError
+    store.add_row("chain", 1, Row(b"held"), (A, B), NOW)
+
+    def fails() -> None:
+        with store.transaction():
+            store.put_case(case())
+            store.add_row("chain", 1, Row(b"another"), (C, B), NOW)
+
+    with pytest.raises(StoreError):
+        fails()
     assert store.cases() == []
     with store.transaction():
         store.put_case(case())
