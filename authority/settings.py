@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Annotated, Final, final
 
 from pydantic import StringConstraints
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from authority.keys import Keys
+from channels.settings import read
 from crypto.keyring import Cost
 from protocol.ids import Instant, PartyId, parse_platform_id
 from protocol.terms import AuthorityId, AuthorityType, Country, KeyIdText, PlatformId
@@ -87,19 +88,8 @@ def load(folder: Path) -> Home:
     if not config.is_file():
         raise FileNotFoundError(2, "There is no authority.toml; `rogatory authority init` makes it", str(folder))
 
-    class FromFile(AuthoritySettings):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (we read no .env file)
-            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (secrets are files of their own)
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config)
-
-    return Home(folder, FromFile())
+    found, _ = read(AuthoritySettings, config)
+    return Home(folder, found)
 
 
 def make(

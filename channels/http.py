@@ -176,18 +176,14 @@ class Http:
         if await asyncio.to_thread(_is, to, sha256, size):
             return
         with _Part(to.with_name(to.name + ".part")) as part:
-            resumed = part.size > 0
-            await self._filled(path, part, sha256, size, progress)
-            if await asyncio.to_thread(_digest, part.path) != sha256:
-                part.cut(0)
-                if not resumed:
-                    raise BadAnswer(self.base, "digest")
-                # What lay there from an earlier call may have been spoilt on our own disk: once more, from the start.
+            # What lies there from an earlier call may have been spoilt on our own disk: then once more, from the start.
+            for _ in range(1 + (part.size > 0)):
                 await self._filled(path, part, sha256, size, progress)
-                if await asyncio.to_thread(_digest, part.path) != sha256:
-                    part.cut(0)
-                    raise BadAnswer(self.base, "digest")
-            part.place(to)
+                if await asyncio.to_thread(_digest, part.path) == sha256:
+                    part.place(to)
+                    return
+                part.cut(0)
+            raise BadAnswer(self.base, "digest")
 
     async def _filled(self, path: str, part: "_Part", sha256: str, size: int, progress: Progress | None) -> None:
         """Ask for what is missing, until all is there. What counts as a failure is an attempt that brought next to nothing."""

@@ -5,14 +5,13 @@ Every field that has a safe default has it. Paths are relative to the file. What
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from pydantic import StringConstraints
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from channels.settings import beside, read
 from protocol.terms import Code, Entity, PlatformId
-
-Settings = TypeVar("Settings", bound=BaseSettings)
 
 
 class DeskSettings(BaseSettings):
@@ -52,40 +51,15 @@ class ReviewerSettings(BaseSettings):
 
 def load_desk(config: Path) -> DeskSettings:
     """The desk's settings. Raises `pydantic.ValidationError`, `OSError`, `tomllib.TOMLDecodeError`."""
-    found, folder = _read(DeskSettings, config)
+    found, folder = read(DeskSettings, config)
     names = ("ring", "passphrase_file", "keyset", "root", "sources", "data")
     paths = {name: folder / getattr(found, name) for name in names}
-    return found.model_copy(update={**paths, "channel": _beside(found.channel, folder)})
+    return found.model_copy(update={**paths, "channel": beside(found.channel, folder)})
 
 
 def load_reviewer(home: Path) -> ReviewerSettings:
     """The settings in a reviewer's folder. Raises as `load_desk` does."""
-    found, folder = _read(ReviewerSettings, home / "reviewer.toml")
+    found, folder = read(ReviewerSettings, home / "reviewer.toml")
     return found.model_copy(
         update={name: folder / getattr(found, name) for name in ("desk", "ring", "passphrase_file")}
     )
-
-
-def _read(model: type[Settings], config: Path) -> tuple[Settings, Path]:
-    config.stat()  # pydantic-settings takes a missing file for an empty one
-
-    class FromFile(model):  # type: ignore[misc,valid-type]
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (we read no .env file)
-            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (secrets are files of their own)
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config)
-
-    found: Settings = FromFile()
-    return found, config.resolve().parent
-
-
-def _beside(url: str, folder: Path) -> str:
-    """A relative SQLite path is relative to the file of the settings."""
-    scheme, _, path = url.partition(":///")
-    return f"sqlite:///{(folder / path).resolve()}" if scheme == "sqlite" else url

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, StringConstraints
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from channels.settings import beside, read
 from protocol.terms import PlatformId
 
 
@@ -39,28 +40,8 @@ class GatewaySettings(BaseSettings):
 
 def load(config: Path) -> GatewaySettings:
     """The settings in a TOML file. Raises `pydantic.ValidationError`, `OSError`, `tomllib.TOMLDecodeError`."""
-    folder = config.resolve().parent
-
-    class FromFile(GatewaySettings):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (we read no .env file)
-            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (secrets are files of their own)
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config)
-
-    found = FromFile()
+    found, folder = read(GatewaySettings, config)
     paths = {name: folder / getattr(found, name) for name in ("ring", "passphrase_file", "keyset", "root", "data")}
     store = found.store or f"sqlite:///{paths['data'] / 'gateway.db'}"
-    urls = {"channel": _beside(found.channel, folder), "store": _beside(store, folder)}
+    urls = {"channel": beside(found.channel, folder), "store": beside(store, folder)}
     return found.model_copy(update=paths | urls)
-
-
-def _beside(url: str, folder: Path) -> str:
-    """A relative SQLite path is relative to the file of the settings."""
-    scheme, _, path = url.partition(":///")
-    return f"sqlite:///{(folder / path).resolve()}" if scheme == "sqlite" else url

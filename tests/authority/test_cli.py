@@ -13,7 +13,7 @@ from authority.settings import load
 from crypto.sealing import seal_bytes
 from protocol.cases import Case
 from protocol.ids import CaseId
-from protocol.sayings import Outcome, Withdrawn
+from protocol.terms import Outcome, Withdrawn
 from rogatory.__main__ import main
 from tests.authority.stage import AUTHORITY, CANARY, PASSPHRASE, Stage
 

@@ -16,7 +16,8 @@ from channels.http import Unreachable
 from crypto.sealing import generate_identity, recipient_of, seal_bytes
 from protocol.cases import Case, State
 from protocol.problems import Refused
-from protocol.sayings import Acknowledgement, Category, Outcome, Withdrawn
+from protocol.sayings import Acknowledgement
+from protocol.terms import Category, Outcome, Withdrawn
 from tests.actors import claims_in
 from tests.authority.stage import CANARY, Answered, Break, Stage
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from authority.settings import AuthoritySettings, load, make
 from crypto.errors import KeyringError
 from crypto.keyring import Cost
-from protocol.sayings import AuthorityType
+from protocol.terms import AuthorityType
 from tests.actors import NOW
 
 SETTINGS = AuthoritySettings(

@@ -62,8 +62,8 @@ def to_desk(house: House, plain: bytes = ORDER) -> bytes:
 
 async def test_a_document_is_fetched_and_opened_into_the_reviewer_s_folder(house: House, fetch: Fetch) -> None:
     (path,) = await fetch(to_desk(house))
-    assert (path.name, path.read_bytes()) == ("1-order.pdf", ORDER)  # noqa: ASYNC240 (a test's own small file)
-    assert path.stat().st_mode & 0o777 == 0o600  # noqa: ASYNC240
+    assert (path.name, path.read_bytes()) == ("1-order.pdf", ORDER)
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 async def test_a_document_that_no_statement_names_is_not_fetched(house: House, fetch: Fetch) -> None:

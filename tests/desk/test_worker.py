@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import io
 import zipfile
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -451,3 +452,45 @@ async def test_an_envelope_that_is_none_goes_to_the_dead_letters(house: House) -
     async with house.worker() as worker:
         await house.settle(worker)
     assert {one.reason for one in await house.dead()} == {"not-json", "receipt-wrong"}
+
+
+async def test_particulars_that_the_desk_cannot_open_any_more_are_trouble_and_no_answer(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ring restored without the key of then: the operator must see it."""
+    await house.admitted()
+    case = await house.request()
+    async with house.worker() as worker:
+        await worker.receive(timedelta(0))
+        lost = replace(worker._keys, identities=[ELSEWHERE])
+        monkeypatch.setattr(worker, "_keys", lost)
+        assert await worker.look_up() == 0
+    (event,) = house.events("case.troubled")
+    assert (event["case"], event["reason"], event["loop"]) == (case, "particulars-unreadable", "look-up")
+
+
+async def test_a_withdrawal_while_the_source_is_asked_makes_the_draft_void(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await house.admitted()
+    case = await house.request()
+    async with house.worker() as worker:
+        await worker.receive(timedelta(0))
+        find = worker._source.find
+        asked: list[bool] = []
+
+        async def slow(*args: Any) -> Any:
+            found = await find(*args)
+            if not asked:
+                asked.append(True)
+                await house.hear()
+                await house.take(house.officer.withdrawal(case))
+                await worker.receive(timedelta(0))
+            return found
+
+        monkeypatch.setattr(worker._source, "find", slow)
+        assert await worker.look_up() == 0
+        store = house.store()
+        assert store.draft(case) is None
+        store.close()
+    assert owed(house, case) is Duty.NONE

@@ -35,7 +35,7 @@ TAKEN = {
 AT_THE_DOOR = {
     "nothing": "invalid-member",
     "too large": "invalid-member",
-    "100,000 levels of nesting": "invalid-member",
+    "100,000 levels of nesting": "too-large",
 }
 
 
@@ -208,6 +208,10 @@ async def test_another_authoritys_case_does_not_exist(scene: Scene) -> None:
         (stranger.acknowledgement(await scene.gate.case(scene.case)), None),
     ):
         assert (await scene.gate.post(path + "/statements", raw, sealed)).code == "not-found"
+    nowhere = CaseId("01a00000-0000-8000-8000-000000000000")
+    other = await scene.gate.post(path + "/statements", stranger.withdrawal(scene.case))
+    none = await scene.gate.post(f"/v1/cases/{nowhere}/statements", stranger.withdrawal(nowhere))
+    assert other.body == none.body
     for below in ("", "/statements", "/file"):
         assert (await scene.gate.get(path + below, stranger)).code == "not-found"
 

@@ -17,7 +17,7 @@ from gateway.operators import OperatorClient
 from gateway.settings import load
 from protocol.ids import parse_platform_id
 from protocol.keyset import read_keyset
-from protocol.sayings import Role
+from protocol.terms import Role
 from rogatory import keys
 from rogatory.__main__ import main
 
