@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 import click
 
+from authority.options import COVER, MATTER, with_all
+
 if TYPE_CHECKING:
     from authority.client import Client, Receipted
     from authority.settings import Home
@@ -229,44 +231,8 @@ def cases(home: Path, as_json: bool) -> None:
     _run(home, as_json, work)
 
 
-_matter = [
-    click.option("--file", "-f", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A TOML file."),
-    click.option("--facts", help="What happened."),
-    click.option("--officer", help="The issuing officer's name."),
-    click.option(
-        "--target", "targets", multiple=True, help="account:NAME, phone:+82…, email:…, ip:…; may be repeated."
-    ),
-    click.option("--since", help="Begin of the time that is asked about: 2026-11-01T00:00:00Z."),
-    click.option("--until", help="Its end, exclusive."),
-    click.option(
-        "--attach",
-        "attachments",
-        multiple=True,
-        type=click.Path(exists=True, dir_okay=False),
-        help="A document; may be repeated.",
-    ),
-]
-_cover = [
-    click.option("--framework", help="The law: eu.e-evidence."),
-    click.option("--basis", help="Its article: Art. 5."),
-    click.option("--category", "categories", multiple=True, help="subscriber, identification, traffic, content."),
-    click.option("--urgency", type=click.Choice(["ordinary", "emergency"])),
-    click.option("--entity", help="The establishment that is addressed."),
-    click.option("--reference", help="Your own file number. The gateway can read it."),
-]
-
-
-def _options(rows: list[Callable[[Command], Command]]) -> Callable[[Command], Command]:
-    def with_options(command: Command) -> Command:
-        for option in reversed(rows):
-            command = option(command)
-        return command
-
-    return with_options
-
-
 @cli.command()
-@_options([*_cover, *_matter])
+@with_all([*COVER, *MATTER])
 @_common
 def request(file: Path | None, home: Path, as_json: bool, **flags: object) -> None:
     """Ask for data: a TOML file, flags, or both (flags win). Facts and targets are sealed to the platform's desk."""
@@ -279,7 +245,7 @@ def request(file: Path | None, home: Path, as_json: bool, **flags: object) -> No
 
 @cli.command()
 @_case_argument
-@_options(_matter)
+@with_all(MATTER)
 @_common
 def supplement(case: "CaseId", file: Path | None, home: Path, as_json: bool, **flags: object) -> None:
     """Send new particulars for a case, in the place of the old ones: the answer to a clarification."""

@@ -7,10 +7,6 @@ asked for, and lets no byte of a file count that does not fit the digest.
 """
 
 import asyncio
-import errno
-import fcntl
-import hashlib
-import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -21,6 +17,7 @@ from typing import Final, Self, TypeAlias, TypeVar, final
 
 import aiohttp
 
+from channels.parts import Part, digest_of_file, is_file_of
 from crypto import strict
 from crypto.errors import NotStrict
 
@@ -92,10 +89,9 @@ class Patience:
 
 @final
 class _Broken(Exception):
-    """An attempt that may be made again; `final` is what to raise when there are no more."""
+    """An attempt that may be made again; `final_error` is what to raise when there are no more."""
 
     def __init__(self, final_error: OSError, wait: float = 0) -> None:
-        super().__init__()
         self.final_error = final_error
         self.wait = wait
 
@@ -173,19 +169,19 @@ class Http:
 
         What came before a break lies beside it as `.part` and is gone on with, now or by a later call (RFC 9110 §13.1.5).
         """
-        if await asyncio.to_thread(_is, to, sha256, size):
+        if await asyncio.to_thread(is_file_of, to, sha256, size):
             return
-        with _Part(to.with_name(to.name + ".part")) as part:
+        with Part(to.with_name(to.name + ".part")) as part:
             # What lies there from an earlier call may have been spoilt on our own disk: then once more, from the start.
             for _ in range(1 + (part.size > 0)):
                 await self._filled(path, part, sha256, size, progress)
-                if await asyncio.to_thread(_digest, part.path) == sha256:
+                if await asyncio.to_thread(digest_of_file, part.path) == sha256:
                     part.place(to)
                     return
                 part.cut(0)
             raise BadAnswer(self.base, "digest")
 
-    async def _filled(self, path: str, part: "_Part", sha256: str, size: int, progress: Progress | None) -> None:
+    async def _filled(self, path: str, part: Part, sha256: str, size: int, progress: Progress | None) -> None:
         """Ask for what is missing, until all is there. What counts as a failure is an attempt that brought next to nothing."""
         failed = 0
         if part.size > size:
@@ -198,7 +194,7 @@ class Http:
                 failed = 1 if part.size - before >= MOVED else failed + 1
                 await self._wait(broken, failed)
 
-    async def _continued(self, path: str, part: "_Part", sha256: str, size: int, progress: Progress | None) -> None:
+    async def _continued(self, path: str, part: Part, sha256: str, size: int, progress: Progress | None) -> None:
         headers = {"Range": f"bytes={part.size}-", "If-Range": f'"{sha256}"'} if part.size else {}
         try:
             async with self._asked("GET", path, headers=headers) as answer:
@@ -311,53 +307,10 @@ class Http:
             await self._wait(broken, failed)
 
     async def _wait(self, broken: _Broken, failed: int) -> None:
-        """Wait before the next attempt, or raise when there were enough."""
+        """Before the next attempt; raises when there were enough."""
         if failed >= self._patience.attempts:
             raise broken.final_error from None
         await asyncio.sleep(max(broken.wait, self._patience.pause(failed)))
-
-
-@final
-class _Part:
-    """A file in the making: 0600, one writer at a time, its size known, on the disk before it gets its name."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.size = 0
-        self._descriptor = -1
-
-    def __enter__(self) -> Self:
-        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._descriptor)
-            raise BlockingIOError(errno.EAGAIN, "Another process is fetching this file", str(self.path)) from None
-        self.size = os.lseek(self._descriptor, 0, os.SEEK_END)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
-
-    def write(self, chunk: bytes) -> None:
-        view = memoryview(chunk)
-        while view:
-            written = os.write(self._descriptor, view)
-            self.size += written
-            view = view[written:]
-
-    def cut(self, size: int) -> None:
-        os.ftruncate(self._descriptor, size)
-        self.size = os.lseek(self._descriptor, size, os.SEEK_SET)
-
-    def place(self, to: Path) -> None:
-        os.fsync(self._descriptor)
-        self.path.replace(to)
-        folder = os.open(to.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 async def _sent(file: Path, size: int, progress: Progress | None) -> AsyncIterator[bytes]:
@@ -368,15 +321,6 @@ async def _sent(file: Path, size: int, progress: Progress | None) -> AsyncIterat
             done += len(chunk)
             if progress is not None:
                 progress(done, size)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
-
-
-def _is(path: Path, sha256: str, size: int) -> bool:
-    return path.is_file() and path.stat().st_size == size and _digest(path) == sha256
 
 
 def plain(text: object) -> str:

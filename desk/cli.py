@@ -19,8 +19,8 @@ import click
 if TYPE_CHECKING:
     from crypto.keys import SecretKey
     from desk.app import Desk
+    from desk.records import CaseRow
     from desk.review import Draft, Opened, Review
-    from desk.store import CaseRow
     from protocol.ids import CaseId, Instant
 
 LOG: Final = "reviews.jsonl"
@@ -198,8 +198,8 @@ def sample(folder: Path) -> None:
 @contextmanager
 def _sentences() -> Iterator[None]:
     """What store and source refuse, in a sentence; the entrance knows all others."""
+    from desk.records import StoreError  # noqa: PLC0415
     from desk.sources import SourceError  # noqa: PLC0415
-    from desk.store import StoreError  # noqa: PLC0415
 
     try:
         yield

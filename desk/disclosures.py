@@ -18,8 +18,9 @@ from typing import BinaryIO, Final, TypeAlias, final
 from channels.logs import get_log
 from crypto.keys import SecretKey, sealing_key_id
 from crypto.sealing import parse_recipient, seal, seal_bytes
+from desk.records import Duty, Release
 from desk.review import RELEASED, Draft, checked, counted, open_draft
-from desk.store import Duty, Release, Store
+from desk.store import Store
 from desk.vetting import File, file_of
 from protocol import limits
 from protocol.authorities import Authority

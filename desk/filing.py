@@ -12,7 +12,8 @@ from typing import Final, TypedDict, final
 
 from channels.logs import get_log
 from crypto.keys import SecretKey
-from desk.store import CaseRow, Duty, Store
+from desk.records import CaseRow, Duty
+from desk.store import Store
 from desk.vetting import Filed, Held, Registered, Rejected, Unfit, particulars_of, vet
 from protocol import limits
 from protocol.cases import OPEN

@@ -15,8 +15,9 @@ from channels.logs import get_log
 from crypto.keys import SecretKey
 from crypto.sealing import seal_bytes, unseal_bytes
 from crypto.strict import b64url_encode
+from desk.records import Duty, SealedDraft
 from desk.sources import Found
-from desk.store import Duty, SealedDraft, Store
+from desk.store import Store
 from desk.vetting import File, Unfit, file_of, flags_of, particulars_of
 from protocol import limits
 from protocol.authorities import Registration

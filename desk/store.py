@@ -9,123 +9,27 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import timedelta
-from enum import StrEnum
 from pathlib import Path
 from threading import RLock
-from typing import Any, Final, Self, cast, final
+from typing import Any, Self, cast, final
 
+from desk.records import (
+    CASE,
+    SAID,
+    SCHEMA,
+    SCHEMA_VERSION,
+    CaseRow,
+    Duty,
+    Release,
+    Said,
+    SealedDraft,
+    StoreError,
+    case_of,
+    said_of,
+)
 from protocol.chains import Row
-from protocol.ids import CaseId, Digest, Instant, PartyId, instant, numeric
-
-SCHEMA_VERSION: Final = 1
-SCHEMA: Final = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE rows (
-  chain TEXT NOT NULL, seq INTEGER NOT NULL, receipt_digest TEXT NOT NULL, of TEXT NOT NULL, receipt BLOB NOT NULL,
-  statement BLOB, seen INTEGER NOT NULL, PRIMARY KEY (chain, seq)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE sealed (digest TEXT PRIMARY KEY, chain TEXT NOT NULL, content BLOB NOT NULL) STRICT;
-CREATE TABLE cases (
-  id TEXT PRIMARY KEY, authority TEXT NOT NULL, state TEXT NOT NULL, urgency TEXT NOT NULL, received INTEGER NOT NULL,
-  due INTEGER, seen INTEGER NOT NULL, duty TEXT NOT NULL, next INTEGER NOT NULL, trouble TEXT
-) STRICT, WITHOUT ROWID;
-CREATE INDEX cases_duty ON cases (duty, next);
-CREATE TABLE drafts (
-  chain TEXT PRIMARY KEY, digest TEXT NOT NULL, sealed BLOB NOT NULL, made INTEGER NOT NULL
-) STRICT;
-CREATE TABLE approvals (
-  digest TEXT PRIMARY KEY, chain TEXT NOT NULL, draft TEXT NOT NULL, statement BLOB NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE INDEX approvals_draft ON approvals (chain, draft);
-CREATE TABLE releases (
-  chain TEXT PRIMARY KEY, draft TEXT NOT NULL, sha256 TEXT NOT NULL, size INTEGER NOT NULL, recipients TEXT NOT NULL,
-  signer TEXT NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE TABLE acceptances (
-  chain TEXT NOT NULL, of TEXT NOT NULL, statement BLOB NOT NULL, PRIMARY KEY (chain, of)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE outbox (
-  id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, chain TEXT NOT NULL, decision INTEGER NOT NULL, statement BLOB NOT NULL,
-  sealed BLOB, awaits INTEGER NOT NULL, made INTEGER NOT NULL, next INTEGER NOT NULL, attempts INTEGER NOT NULL,
-  alarmed INTEGER NOT NULL
-) STRICT;
-CREATE INDEX outbox_next ON outbox (next, id);
-CREATE INDEX outbox_chain ON outbox (chain);
-"""
-_CASE: Final = "id, authority, state, urgency, received, due, seen, duty, trouble"
-_SAID: Final = "id, digest, chain, decision, statement, sealed, awaits, made, attempts"
-
-
-@final
-class StoreError(Exception):
-    """What the disk or the file refused. `flaw` is a constant, safe to log."""
-
-    def __init__(self, flaw: str) -> None:
-        super().__init__(flaw)
-        self.flaw = flaw
-
-
-class Duty(StrEnum):
-    """What the desk owes a case now."""
-
-    LOOK_UP = "look_up"  # ask the source, prepare a draft
-    REVIEW = "review"  # a draft waits for two approvals
-    NONE = "none"  # nothing: answered, withdrawn, or a question to the authority is open
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class CaseRow:
-    """A case in the desk's list. `seen` is when the desk first saw its request; `trouble` why a look-up failed."""
-
-    case: CaseId
-    authority: PartyId
-    state: str
-    urgency: str
-    received: Instant
-    due: Instant | None
-    seen: Instant
-    duty: Duty
-    trouble: str | None = None
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class SealedDraft:
-    """A draft as it lies here: its digest, which reviewers sign, and its bytes sealed to the desk."""
-
-    digest: Digest
-    sealed: bytes = field(repr=False)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Release:
-    """A disclosure that was sealed once and for all: whatever happens, these bytes leave or none."""
-
-    draft: Digest
-    sha256: Digest
-    size: int
-    recipients: tuple[str, ...]  # key ids
-    signer: str  # the id of the desk's key that about.json names, and that signs the decision
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What the desk signed and has not been heard of yet. `awaits` says whether the gateway owes a receipt for it."""
-
-    id: int
-    digest: Digest
-    chain: str
-    decision: bool
-    statement: bytes
-    sealed: bytes | None
-    awaits: bool
-    made: Instant
-    attempts: int
+from protocol.ids import CaseId, Digest, Instant, numeric
 
 
 @final
@@ -198,12 +102,12 @@ class Store:
 
     def case(self, case: CaseId) -> CaseRow | None:
         """One case, or None."""
-        row = self._one(f"SELECT {_CASE} FROM cases WHERE id = ?", case)  # noqa: S608 (a constant)
-        return None if row is None else _case(row)
+        row = self._one(f"SELECT {CASE} FROM cases WHERE id = ?", case)  # noqa: S608 (a constant)
+        return None if row is None else case_of(row)
 
     def cases(self) -> list[CaseRow]:
         """All cases, oldest first."""
-        return [_case(row) for row in self._all(f"SELECT {_CASE} FROM cases ORDER BY id")]  # noqa: S608 (a constant)
+        return [case_of(row) for row in self._all(f"SELECT {CASE} FROM cases ORDER BY id")]  # noqa: S608 (a constant)
 
     def put_case(self, row: CaseRow) -> None:
         """Add or replace a case's row; it is due at once."""
@@ -325,8 +229,8 @@ class Store:
 
     def owed(self, now: Instant, limit: int) -> list[Said]:
         """What is to be published now, in the order in which it was said."""
-        found = self._all(f"SELECT {_SAID} FROM outbox WHERE next <= ? ORDER BY id LIMIT ?", numeric(now), limit)  # noqa: S608 (a constant)
-        return [_said(row) for row in found]
+        found = self._all(f"SELECT {SAID} FROM outbox WHERE next <= ? ORDER BY id LIMIT ?", numeric(now), limit)  # noqa: S608 (a constant)
+        return [said_of(row) for row in found]
 
     def published(self, said: Said, again: Instant) -> None:
         """It went out: due again then, or, when no receipt is owed for it, done."""
@@ -337,8 +241,8 @@ class Store:
 
     def settled(self, digest: Digest) -> Said | None:
         """The gateway answered: take it out of the outbox. None when it was not there."""
-        row = self._one(f"DELETE FROM outbox WHERE digest = ? RETURNING {_SAID}", digest)  # noqa: S608 (a constant)
-        return None if row is None else _said(row)
+        row = self._one(f"DELETE FROM outbox WHERE digest = ? RETURNING {SAID}", digest)  # noqa: S608 (a constant)
+        return None if row is None else said_of(row)
 
     def unsaid(self, case: CaseId) -> None:
         """Take a case's decisions out of the outbox: the request was taken back."""
@@ -351,10 +255,10 @@ class Store:
     def unreceipted(self, before: Instant, now: Instant, every: timedelta) -> list[Said]:
         """What has waited for its receipt since before then, and was not alarmed of lately; now it was."""
         found = self._all(
-            f"UPDATE outbox SET alarmed = ? WHERE awaits = 1 AND made < ? AND alarmed <= ? RETURNING {_SAID}",  # noqa: S608 (a constant)
+            f"UPDATE outbox SET alarmed = ? WHERE awaits = 1 AND made < ? AND alarmed <= ? RETURNING {SAID}",  # noqa: S608 (a constant)
             numeric(now), numeric(before), numeric(now - every),
         )  # fmt: skip
-        return [_said(row) for row in found]
+        return [said_of(row) for row in found]
 
     # the keyset
 
@@ -413,14 +317,3 @@ def _prepared(connection: sqlite3.Connection) -> None:
     if found > SCHEMA_VERSION:
         connection.close()
         raise StoreError("newer-schema")
-
-
-def _case(row: tuple[Any, ...]) -> CaseRow:
-    due = None if row[5] is None else instant(row[5])
-    return CaseRow(
-        CaseId(row[0]), PartyId(row[1]), row[2], row[3], instant(row[4]), due, instant(row[6]), Duty(row[7]), row[8]
-    )
-
-
-def _said(row: tuple[Any, ...]) -> Said:
-    return Said(row[0], Digest(row[1]), row[2], bool(row[3]), row[4], row[5], bool(row[6]), instant(row[7]), row[8])

@@ -16,9 +16,10 @@ from channels.sealed import Incoming, Opened, Outgoing
 from crypto.errors import CryptoError
 from desk.disclosures import Disclosures
 from desk.filing import Filing
+from desk.records import Duty, StoreError
 from desk.review import Draft, checked, first_draft, note_draft, seal_draft, subjects_of
 from desk.sources import Found, SourceError, SqlSource
-from desk.store import Duty, Store, StoreError
+from desk.store import Store
 from desk.vetting import Early, File, Unfit, file_of, particulars_of
 from protocol import limits
 from protocol.authorities import active

@@ -19,7 +19,7 @@ from crypto.keys import Ed25519Secret, X25519Secret
 from crypto.sealing import generate_identity
 from desk import app
 from desk.app import open_desk
-from desk.store import StoreError
+from desk.records import StoreError
 from desk.worker import Loop
 from protocol.cases import State
 from protocol.problems import Refused

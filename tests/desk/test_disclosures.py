@@ -9,7 +9,7 @@ import pytest
 from crypto.keys import Ed25519Secret, sealing_key_id
 from crypto.sealing import generate_identity, recipient_of, unseal_bytes
 from desk.disclosures import recipients_of
-from desk.store import Release
+from desk.records import Release
 from protocol.authorities import Authority
 from protocol.cases import State
 from protocol.ids import CaseId, Digest

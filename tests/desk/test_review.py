@@ -8,8 +8,8 @@ import pytest
 
 from crypto.keys import Ed25519Secret
 from crypto.sealing import unseal_bytes
+from desk.records import SealedDraft
 from desk.review import Draft, RecordSet, checked, counted, narrowed, open_draft, seal_draft
-from desk.store import SealedDraft
 from desk.vetting import file_of
 from desk.worker import Worker
 from protocol import limits

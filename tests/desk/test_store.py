@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from desk.store import CaseRow, Duty, Release, SealedDraft, Store, StoreError
+from desk.records import CaseRow, Duty, Release, SealedDraft, StoreError
+from desk.store import Store
 from protocol.chains import Row
 from protocol.ids import CaseId, Digest, PartyId
 from tests.actors import NOW

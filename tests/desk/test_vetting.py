@@ -7,7 +7,7 @@ import pytest
 
 from crypto.keys import Ed25519Secret
 from crypto.sealing import generate_identity, recipient_of
-from desk.store import Duty
+from desk.records import Duty
 from desk.vetting import active_at
 from protocol import limits
 from protocol.authorities import Registration

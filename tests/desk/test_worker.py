@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from crypto.sealing import generate_identity, recipient_of, unseal_bytes
-from desk.store import Duty
+from desk.records import Duty
 from protocol.cases import State
 from protocol.disclosure import opened
 from protocol.envelope import Envelope

@@ -459,3 +459,14 @@ async def test_an_id_with_tricks_is_not_found(gate: Doorstep, officer: Officer, 
     came = await gate.wire(head.encode())
     assert came.startswith(b"HTTP/1.1 404 ")
     assert b'"code":"not-found"' in came
+
+
+async def test_operators_list_the_authorities_page_by_page(
+    gate: Doorstep, officer: Officer, stranger: Officer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.routes.authorities.PAGE", 1)
+    first = (await gate.get("/v1/authorities", gate.platform.alice)).told
+    assert ([one["authority"] for one in first["authorities"]], first["after"]) == ([officer.party], officer.party)
+    last = (await gate.get(f"/v1/authorities?after={first['after']}", gate.platform.alice)).told
+    assert ([one["authority"] for one in last["authorities"]], last["after"]) == ([stranger.party], None)
+    assert (await gate.get("/v1/authorities", officer)).code == "type-refused"

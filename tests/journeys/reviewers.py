@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from desk.app import Desk, open_desk
+from desk.records import Duty
 from desk.review import Review
 from desk.settings import load_desk
-from desk.store import Duty
 from protocol.problems import Refused
 from tests.journeys.town import Town, now
 
