@@ -127,42 +127,42 @@ class Http:
     ) -> bytes:
         """One strict JSON object. Raises Answered, Unreachable, BadAnswer, as all of these do."""
 
-        async def attempt() -> bytes:
+        async def _attempt() -> bytes:
             async with self._asked("GET", path, query=query, headers=headers) as answer:
                 return await self._json(answer)
 
-        return await self._tried(attempt)
+        return await self._tried(_attempt)
 
     async def post_json(self, path: str, body: bytes) -> bytes:
         """Send a JSON body; the answer as `get_json` gives it."""
 
-        async def attempt() -> bytes:
+        async def _attempt() -> bytes:
             headers = {"Content-Type": "application/json"}
             async with self._asked("POST", path, headers=headers, body=body) as answer:
                 return await self._json(answer)
 
-        return await self._tried(attempt)
+        return await self._tried(_attempt)
 
     async def put_file(self, path: str, file: Path, progress: Progress | None = None) -> bytes:
         """Send a file as it is; the answer as `get_json` gives it."""
         size = (await asyncio.to_thread(file.stat)).st_size
 
-        async def attempt() -> bytes:
+        async def _attempt() -> bytes:
             headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
             async with asyncio.timeout(self._patience.read + size / SLOWEST):
                 async with self._asked("PUT", path, headers=headers, body=_sent(file, size, progress)) as answer:
                     return await self._json(answer)
 
-        return await self._tried(attempt)
+        return await self._tried(_attempt)
 
     async def get_bytes(self, path: str, *, most: int) -> bytes:
         """A small file, in memory: at most `most` bytes."""
 
-        async def attempt() -> bytes:
+        async def _attempt() -> bytes:
             async with self._asked("GET", path) as answer:
                 return await self._read(answer, most)
 
-        return await self._tried(attempt)
+        return await self._tried(_attempt)
 
     async def get_file(self, path: str, to: Path, *, sha256: str, size: int, progress: Progress | None = None) -> None:
         """The file with that digest and size, at `to`: streamed, mode 0600, and there only when it is whole and right.

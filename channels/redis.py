@@ -161,10 +161,10 @@ class RedisChannel:
         keys = _keys(stream)
         self._working.check()
 
-        async def send(values: Sequence[bytes]) -> int:
+        async def _send(values: Sequence[bytes]) -> int:
             return cast("int", await self._working.run(_PUBLISH, keys, self._depth, *values))
 
-        pump = self._pumps.setdefault(stream, _Pump(send))
+        pump = self._pumps.setdefault(stream, _Pump(_send))
         for piece in _pieces(entries):
             await pump.publish(piece)
 

@@ -59,6 +59,7 @@ class Script:
 
     @property
     def name(self) -> str:
+        """What the server knows it by: the SHA-1 of its text (`EVALSHA`)."""
         return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 

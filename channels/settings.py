@@ -18,7 +18,7 @@ def read(model: type[Settings], config: Path) -> tuple[Settings, Path]:
     """
     config.stat()  # pydantic-settings takes a missing file for an empty one
 
-    class FromFile(model):  # type: ignore[misc,valid-type]
+    class _FromFile(model):  # type: ignore[misc,valid-type]
         @classmethod
         def settings_customise_sources(
             cls,
@@ -28,9 +28,10 @@ def read(model: type[Settings], config: Path) -> tuple[Settings, Path]:
             dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (we read no .env file)
             file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (secrets are files of their own)
         ) -> tuple[PydanticBaseSettingsSource, ...]:
+            """The file is below the environment."""
             return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config)
 
-    found: Settings = FromFile()
+    found: Settings = _FromFile()
     return found, config.resolve().parent
 
 

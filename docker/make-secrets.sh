@@ -15,7 +15,7 @@ fail() {
     exit 1
 }
 
-command -v openssl >/dev/null 2>&1 || fail "openssl is not on this machine, and certificates are made by it."
+openssl version 2>/dev/null | grep -Eq "^OpenSSL [3-9]" || fail "OpenSSL 3 or newer is not on this machine, and certificates are made by it."
 [ -r "$keys/gateway/gateway.ring" ] && [ -r "$keys/desk/desk.ring" ] && [ -r "$keys/public/keyset.jws" ] ||
     fail "'$keys' is not a folder that rogatory keys init made: gateway/, desk/ and public/ are looked for."
 [ ! -e "$target" ] || fail "'$target' is there already, and was left as it is."

@@ -122,7 +122,7 @@ class Intake:
         for _ in range(TRIES):
             try:
                 prepared = await self._prepared(statement, chain, part, now)  # (3) (4)
-            except Refused:  # the same bytes may have come in on another connection, and made their repetition impossible
+            except Refused:  # maybe because the same bytes have come in on another connection meanwhile
                 if (old := await self._meanwhile(statement)) is not None:
                     return old
                 raise

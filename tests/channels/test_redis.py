@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 import redis
@@ -685,7 +685,7 @@ async def test_the_users_that_we_ship_may_do_what_is_needed(guarded: tuple[Redis
 async def test_and_nothing_that_is_not_needed(guarded: tuple[RedisServer, Path], command: str) -> None:
     server, password = guarded
     with _owner(server) as owner:
-        owner.acl_setuser("gateway", commands=[f"-{command.partition('|')[0]}"])
+        owner.execute_command("ACL", "SETUSER", "gateway", f"-{command.partition('|')[0]}")
         try:
             with pytest.raises(ChannelError, match=r"^refused$"):
                 await everything(f"redis://gateway@{HOST}:{server.port}?password_file={password}", server)
@@ -890,17 +890,21 @@ async def _move_slot(servers: list[RedisServer], stream: str) -> None:
     """Give the empty slot of a stream to another node."""
     key = f"rogatory:{{{stream}}}"
     clients = [server.client() for server in servers]
-    slot = clients[0].execute_command("CLUSTER", "KEYSLOT", key)
+    slot = _run(clients[0], "CLUSTER", "KEYSLOT", key)
     (old,) = [one for one in clients if any(slot in range(a, b + 1) for a, b in _own_slots(one))]
     new = next(one for one in clients if one is not old)
     for name in (key, f"{key}:ids", f"{key}:dead"):
         old.delete(name)
     for one in (new, old):
-        one.execute_command("CLUSTER", "SETSLOT", slot, "NODE", new.execute_command("CLUSTER", "MYID"))
+        _run(one, "CLUSTER", "SETSLOT", slot, "NODE", _run(new, "CLUSTER", "MYID"))
     for one in clients:
         one.close()
 
 
 def _own_slots(client: redis.Redis) -> list[tuple[int, int]]:
-    own = client.execute_command("CLUSTER", "MYID")
-    return [(int(row[0]), int(row[1])) for row in client.execute_command("CLUSTER", "SLOTS") if row[2][2] == own]
+    own = _run(client, "CLUSTER", "MYID")
+    return [(int(row[0]), int(row[1])) for row in _run(client, "CLUSTER", "SLOTS") if row[2][2] == own]
+
+
+def _run(client: redis.Redis, *words: object) -> Any:
+    return client.execute_command(*words)  # type: ignore[no-untyped-call]
