@@ -93,5 +93,5 @@ $(VENV)/.lint: requirements/lint.txt $(VENV)/.runtime
 	@touch $@
 
 # The foreign implementations that our files are held against.
-$(VENV)/.foreign: requirements/node.txt $(VENV)/.made scripts/prepare-foreign.sh $(wildcard scripts/install-age.sh tests/foreign/package*.json)
+$(VENV)/.foreign: requirements/node.txt $(VENV)/.made scripts/prepare-foreign.sh $(wildcard scripts/install-age.sh scripts/install-redis.sh scripts/install-strace.sh tests/foreign/package*.json)
 	@$(IN_VENV) sh scripts/prepare-foreign.sh $(VENV)

@@ -42,7 +42,7 @@ from channels import ChannelError
 from crypto.errors import KeyringError
 from crypto.keyring import read_passphrase
 
-MAX_DEPTH: Final = 100_000  # ours: entries of one stream; some 300 MB of usual ones
+MAX_DEPTH: Final = 100_000  # ours: entries of one stream; 300 MB at 3 KB each
 TIMEOUT: Final = 5.0  # seconds for one answer
 CONNECT_TIMEOUT: Final = 2.0  # seconds
 

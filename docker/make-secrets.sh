@@ -24,14 +24,14 @@ folder=$target.draft
 [ ! -e "$folder" ] || fail "'$folder' is there: another run was broken off. Remove it."
 trap 'rm -rf "$folder"' EXIT
 mkdir -p "$folder"
-for one in public gateway desk reviewers postgres redis caddy; do mkdir "$folder/$one"; done
+for one in public gateway gateway/keys desk desk/keys reviewers postgres redis caddy; do mkdir "$folder/$one"; done
 
 password() { openssl rand -hex 32; }
 
 install -m 0444 "$keys/public/keyset.jws" "$keys/public/root.jwk" "$folder/public/"
-install -m 0400 "$keys/gateway/gateway.ring" "$folder/gateway/ring"
+install -m 0400 "$keys/gateway/gateway.ring" "$folder/gateway/keys/"
 install -m 0400 "$keys/gateway/gateway.passphrase" "$folder/gateway/passphrase"
-install -m 0400 "$keys/desk/desk.ring" "$folder/desk/ring"
+install -m 0400 "$keys/desk/desk.ring" "$folder/desk/keys/"
 install -m 0400 "$keys/desk/desk.passphrase" "$folder/desk/passphrase"
 
 # The record.

@@ -107,7 +107,8 @@ class Intake:
             raise Refused("jti-reused", reason="jti under other bytes")
         if ask.aged:
             fresh(statement, now)
-            self._spend(statement.issuer, now)
+            if not isinstance(statement.said, Application):  # anyone can send one in another's name: the door counts those
+                self._spend(statement.issuer, now)
         try:
             return await self._taken(statement, sealed, now, ask)
         except Refused as refused:

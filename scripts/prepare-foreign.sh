@@ -26,6 +26,10 @@ if [ -f scripts/install-age.sh ]; then
     bash scripts/install-age.sh || missing="$missing age"
 fi
 
+if [ -f scripts/install-redis.sh ]; then
+    sh scripts/install-redis.sh || missing="$missing redis"
+fi
+
 if [ -f tests/foreign/package-lock.json ]; then
     node_is_new_enough || install_node
     echo "Installing the foreign implementations (tests/foreign/package-lock.json)"

@@ -1,7 +1,6 @@
 """The image's recipe: pinned, small, not root; what it copies is what its ignore file lets through. Nothing here needs Docker."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -10,6 +9,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
+
 from tests.docker.dockerfile import DOCKER, ROOT, Instruction, instructions, labels, stages
 
 DOCKERFILE = (DOCKER / "Dockerfile").read_text()
@@ -136,7 +136,12 @@ def test_what_the_registry_says_is_written_for_every_image(tmp_path: Path) -> No
     done, written = pinned(tmp_path, "printf 'sha256:%064d\\n' 7")
     assert done.returncode == 0, done.stderr
     lines = [line for line in written.read_text().splitlines() if not line.startswith("#")]
-    assert [line.split("=")[0] for line in lines] == ["CADDY_DIGEST", "POSTGRES_DIGEST", "PYTHON_DIGEST", "REDIS_DIGEST"]
+    assert [line.split("=")[0] for line in lines] == [
+        "CADDY_DIGEST",
+        "POSTGRES_DIGEST",
+        "PYTHON_DIGEST",
+        "REDIS_DIGEST",
+    ]
     assert all(DIGEST.fullmatch(line.split("=")[1]) for line in lines)
     assert "docker://docker.io/library/python:3.11-slim" in (tmp_path / "asked").read_text()
 
@@ -146,4 +151,4 @@ def test_what_is_no_digest_is_not_written(tmp_path: Path, says: str) -> None:
     done, written = pinned(tmp_path, says)
     assert done.returncode == 1
     assert not written.exists()
-    assert os.listdir(tmp_path / "docker") == ["Dockerfile", "compose.yml"] or not list(written.parent.glob(".*"))
+    assert {path.name for path in written.parent.iterdir()} == {"Dockerfile", "compose.yml"}

@@ -3,17 +3,19 @@
 import re
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
-from tests.docker.dockerfile import DOCKER
 
 import desk.settings
 import gateway.settings
 from channels.redis_line import Address
+from tests.docker.dockerfile import DOCKER
 
 FOLDER = DOCKER / "kubernetes"
 Manifest = dict[str, Any]
@@ -49,7 +51,10 @@ def test_a_manifest_of_another_form_is_found() -> None:
 
 def test_the_folder_has_no_manifest_that_is_not_applied() -> None:
     kustomization = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
-    named = {*kustomization["resources"], *(file for one in kustomization["configMapGenerator"] for file in one["files"])}
+    named = {
+        *kustomization["resources"],
+        *(file for one in kustomization["configMapGenerator"] for file in one["files"]),
+    }
     assert named | {"kustomization.yaml"} == {path.name for path in FOLDER.iterdir()}
 
 
@@ -109,9 +114,7 @@ def test_no_secret_stands_in_a_manifest() -> None:
 @POD
 def test_secrets_are_copied_for_the_one_user_who_reads_them(pod: Manifest) -> None:
     """A Secret's files are open to the group, or not ours to read: a key ring is opened from a file of mode 0400 alone."""
-    (init,) = pod["initContainers"]
     (copied,) = [one for one in pod["volumes"] if one["name"] == "private"]
-    assert "--mode=0400" in " ".join([*init["command"], *init["args"]])
     assert copied["emptyDir"]["medium"] == "Memory"
     mounts = {one["name"] for container in pod["containers"] for one in container["volumeMounts"]}
     assert "secrets" not in mounts
@@ -208,4 +211,25 @@ def test_the_settings_name_only_files_that_are_mounted(party: str, name: str) ->
     for one in named:
         assert any(one == way or one.startswith(f"{way}/") for way in mounted), one
         if one.startswith("/run/rogatory/"):
-            assert one.rpartition("/")[2] in copied
+            assert one.removeprefix("/run/rogatory/keys/") in copied
+
+
+@pytest.mark.parametrize("name", ["gateway", "migrate", "desk"])
+def test_what_the_init_container_copies_can_be_opened_by_its_reader_alone(name: str, tmp_path: Path) -> None:
+    (init,) = PODS[name]["initContainers"]
+    for folder in ("secrets", "reviewers", "run/rogatory"):
+        (tmp_path / folder).mkdir(parents=True)
+    secrets = ("gateway.ring", "gateway.passphrase", "pgpass", "redis", "desk.ring", "desk.passphrase")
+    for one in (*(f"secrets/{secret}" for secret in secrets), "reviewers/carol.ring"):
+        (tmp_path / one).write_text(one)
+        (tmp_path / one).chmod(0o440)
+    script = re.sub(r"(?<!\w)/(secrets|reviewers|run/rogatory)\b", rf"{tmp_path}/\1", init["args"][0])
+    subprocess.run([*init["command"], script], check=True, umask=0o022)
+    made = [one for one in (tmp_path / "run/rogatory").rglob("*") if one.name != "reviewer.toml"]
+    assert {one.stat().st_mode & 0o777 for one in made if one.is_dir()} == {0o700}
+    assert {one.stat().st_mode & 0o777 for one in made if one.is_file()} == {0o400}
+    if name == "desk":
+        home = tmp_path / "run/rogatory/reviewers/carol"
+        told = tomllib.loads((home / "reviewer.toml").read_text())
+        assert (told["name"], (home / told["ring"]).read_text()) == ("carol", "reviewers/carol.ring")
+        assert not (home / told["passphrase_file"]).exists()  # so that it is asked for

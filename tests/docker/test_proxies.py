@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.docker.dockerfile import DOCKER, ROOT
 
 from protocol import limits
+from tests.docker.dockerfile import DOCKER, ROOT
 
 GATEWAYS = {"rogatory-gateway-1:8440", "rogatory-gateway-2:8440"}
-TOLD = {"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Real-Ip", "Forwarded"}
+TOLD = {"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Real-IP", "Forwarded"}
 
 
 def program(name: str) -> str:
@@ -70,9 +70,22 @@ def test_caddys_limit_of_a_body_is_the_protocols(tmp_path: Path) -> None:
 def test_nginx_takes_it(tmp_path: Path) -> None:
     key, certificate = tmp_path / "tls.key", tmp_path / "tls.pem"
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    made = [program("openssl"), "req", "-x509", *curve, "-nodes", "-subj", "/CN=test", "-keyout", key, "-out", certificate]
+    made = [
+        program("openssl"),
+        "req",
+        "-x509",
+        *curve,
+        "-nodes",
+        "-subj",
+        "/CN=test",
+        "-keyout",
+        key,
+        "-out",
+        certificate,
+    ]
     subprocess.run(made, check=True, capture_output=True)
-    text = (DOCKER / "nginx.conf").read_text().replace("/run/secrets/", f"{tmp_path}/").replace("/tmp/", f"{tmp_path}/")
+    text = (DOCKER / "nginx.conf").read_text()
+    text = re.sub(r"(?<= )/(tmp|run/secrets)/", f"{tmp_path}/", text)
     text = re.sub(r"rogatory-gateway-(\d)", r"127.0.0.\1", text)  # names are looked up, and there are none here
     config = tmp_path / "nginx.conf"
     config.write_text(text)

@@ -1,6 +1,6 @@
 """The process that suffers: a gateway's heart in FOLDER under load, and what it was promised and told.
 
-    python -m tests.faults.child power FOLDER MARKERS [--requests N] [--weakened]    every promise a line in MARKERS
+    python -m tests.faults.child power FOLDER MARKERS [--requests N]     every promise a line in MARKERS
     python -m tests.faults.child failing FOLDER [--requests N]                       under libfiu: EIO at random, then a report
     python -m tests.faults.child full FOLDER [--requests N]                          on a small disk: until it is full, and after
     python -m tests.faults.child slow FOLDER [--requests N]                          how long each receipt took
@@ -15,8 +15,10 @@ import errno
 import json
 import os
 import random
+import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -32,11 +34,11 @@ FAILING: Final = {  # libfiu's names of what may fail, and how often
     "posix/io/sync/fsync": 0.05,
     "posix/io/sync/fdatasync": 0.05,
 }
-BALLAST: Final = 1_500_000  # bytes that are there at first, and then make room
+BALLAST: Final = 8_000_000  # bytes that are there at first, and then make room: for a whole write-ahead log, and its pages
 PER_ROUND: Final = 16
 
 
-async def power(folder: Path, requests: int, markers: Path, *, weakened: bool) -> None:
+async def power(folder: Path, requests: int, markers: Path, parties: list[str], *, weakened: bool) -> None:
     """The whole load; each promise is a line in `markers` before whoever was promised goes on."""
     platform = Platform(post_quantum=False)
     facts = {"keyset": platform.keyset_raw.decode(), "root": platform.root.public.jwk(), "platform": platform.id}
@@ -46,7 +48,7 @@ async def power(folder: Path, requests: int, markers: Path, *, weakened: bool) -
         if weakened:  # what the test must find out
             heart.store._writer.execute("PRAGMA synchronous = NORMAL")
         load = Load(heart, requests, lambda fact: _told(line, fact), random.Random(7))
-        await load.run("desk", "queue")
+        await load.run(*parties)
     os.close(line)
 
 
@@ -82,8 +84,9 @@ async def full(folder: Path, requests: int) -> dict[str, object]:
             refused += [sent for sent, took in zip(wave, await _wave(load, wave), strict=True) if not took]
         before = load.errors.copy()
         ballast.unlink()
-        for sent in refused:
-            await load.taken(*sent)
+        async with asyncio.timeout(60):
+            for sent in refused:
+                await load.taken(*sent)
     return await _report(folder, heart, load, told) | {"refused": len(refused), "while_full": dict(before)}
 
 
@@ -119,7 +122,9 @@ async def _report(folder: Path, heart: Heart, load: Load, told: list[Fact]) -> d
     for fact in told:
         promised.note(fact)
     found = await faults_of(folder, promised, heart.registry.keyset, deep=True)
-    return {"promised": len(promised.taken), "errors": dict(load.errors), "faults": found}
+    with closing(sqlite3.connect(folder / "gateway.db")) as record:
+        cases = record.execute("SELECT count(*) FROM cases").fetchone()[0]
+    return {"promised": len(promised.taken), "cases": cases, "errors": dict(load.errors), "faults": found}
 
 
 def _injector() -> Callable[[bool], None]:
@@ -143,10 +148,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("markers", nargs="?", type=Path)
     parser.add_argument("--requests", type=int, default=200)
+    parser.add_argument("--parties", default="desk queue")
     parser.add_argument("--weakened", action="store_true")
     asked = parser.parse_args()
     if asked.what == "power":
-        asyncio.run(power(asked.folder, asked.requests, asked.markers, weakened=asked.weakened))
+        parties = asked.parties.split()
+        asyncio.run(power(asked.folder, asked.requests, asked.markers, parties, weakened=asked.weakened))
         return
     work = {"failing": failing, "full": full, "slow": slow}[asked.what]
     json.dump(asyncio.run(work(asked.folder, asked.requests)), sys.stdout)

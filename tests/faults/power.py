@@ -74,13 +74,20 @@ class Recording:
     keyset: Keyset
 
 
-def recorded(at: Path, requests: int, *, weakened: bool = False, failing: bool = False) -> Recording:
-    """Run the load under strace in a new folder of `at`. `failing`: some of its writes and syncs end in EIO."""
+def recorded(
+    at: Path, requests: int, *, weakened: bool = False, failing: bool = False, parties: str = "desk queue"
+) -> Recording:
+    """Run the load under strace in a new folder of `at`.
+
+    `failing`: some of its writes and syncs end in EIO. `weakened`: the store does not wait for the disk, so that promises
+    must be found broken.
+    """
     folder, markers, trace = at / "data", at / "markers", at / "trace"
     folder.mkdir(mode=0o700)
     strace = ["strace", "-f", "--seccomp-bpf", "-qq", "-xx", "-s", "1000000", "-o", str(trace), f"--trace={CALLS}"]
     load = [sys.executable, "-m", "tests.faults.child", "power", str(folder), str(markers), f"--requests={requests}"]
-    ran([*strace, *(FAILING if failing else ()), *load, *(["--weakened"] if weakened else [])])
+    more = [f"--parties={parties}", *(["--weakened"] if weakened else [])]
+    ran([*strace, *(FAILING if failing else ()), *load, *more])
     facts = json.loads(markers.with_suffix(".json").read_text())
     keyset = read_keyset(facts["keyset"].encode(), read_jwk(facts["root"]), PartyId(facts["platform"]), None)
     recording = Recording(steps_of(trace), folder, markers, keyset)
@@ -94,6 +101,14 @@ def ran(command: list[str], **more: str) -> str:
     done = subprocess.run(command, cwd=ROOT, env=told, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, f"{command[0]} ended with {done.returncode}: {done.stderr[-3000:]}"
     return done.stdout
+
+
+def tracing() -> str | None:
+    """Why nothing can be recorded here, or None."""
+    if shutil.which("strace") is None:
+        return "strace is not to be had on this machine: scripts/install-strace.sh"
+    done = subprocess.run(["strace", "-f", "--seccomp-bpf", "-o", "/dev/null", "true"], capture_output=True, check=False)
+    return None if done.returncode == 0 else "strace may not trace here, or is older than 5.3"
 
 
 @dataclass
@@ -167,11 +182,13 @@ async def faults_of(
     try:
         store = await SqliteStore.open(folder / "gateway.db")
         if deep:
-            faults += await _unreadable(store, promised, keyset, luck)
-        with closing(sqlite3.connect(folder / "gateway.db")) as record:
-            faults += _missing(record, promised) + _torn(record, promised)
+            faults += await _unreadable(store, promised, keyset, luck) + _unlike(store._reader)
+        faults += _missing(store._reader, promised) + _torn(store._reader, promised)
         await store.close()
-        faults += await _unqueued(folder, promised)
+        if deep:
+            await open_channel(f"sqlite:///{folder / 'queue.db'}", lambda: NOW).close()
+        if promised.queued:
+            faults += _unqueued(folder / "queue.db", promised)
     except (StoreError, ChannelError, sqlite3.Error) as error:
         faults.append(f"cannot be opened: {error!r} after {error.__cause__!r}")
     return faults
@@ -199,12 +216,6 @@ def _torn(record: sqlite3.Connection, promised: Promised) -> list[str]:
     if (found := record.execute("PRAGMA integrity_check").fetchall()) != [("ok",)]:
         faults.append(f"integrity: {found[0][0]}")
     for fault, query in (
-        ("a statement that is not its digest's", "SELECT digest, statement FROM rows WHERE statement IS NOT NULL"),
-        ("a sealed part that is not its digest's", "SELECT digest, content FROM sealed"),
-    ):
-        if any(sha256(content).digest() != digest for digest, content in record.execute(query)):
-            faults.append(fault)
-    for fault, query in (
         ("a row without its sealed part", "SELECT 1 FROM rows WHERE sealed IS NOT NULL AND sealed NOT IN (SELECT digest FROM sealed)"),
         ("a statement twice", "SELECT 1 FROM rows WHERE statement IS NOT NULL GROUP BY digest HAVING count(*) > 1"),
         (
@@ -219,6 +230,18 @@ def _torn(record: sqlite3.Connection, promised: Promised) -> list[str]:
     owed = "SELECT DISTINCT chain FROM rows WHERE id NOT IN (SELECT row FROM outbox WHERE row IS NOT NULL)"
     if {chain for (chain,) in record.execute(owed)} - promised.settling:
         faults.append("a row that no desk will be told of")
+    return faults
+
+
+def _unlike(record: sqlite3.Connection) -> list[str]:
+    """Content that is not what its digest says."""
+    faults = []
+    for fault, query in (
+        ("a statement that is not its digest's", "SELECT digest, statement FROM rows WHERE statement IS NOT NULL"),
+        ("a sealed part that is not its digest's", "SELECT digest, content FROM sealed"),
+    ):
+        if any(sha256(content).digest() != digest for digest, content in record.execute(query)):
+            faults.append(fault)
     return faults
 
 
@@ -246,12 +269,10 @@ async def _unreadable(
     return faults
 
 
-async def _unqueued(folder: Path, promised: Promised) -> list[str]:
+def _unqueued(path: Path, promised: Promised) -> list[str]:
     """Entries whose `publish` returned, that nobody took out, and that are not there."""
-    channel = open_channel(f"sqlite:///{folder / 'queue.db'}", lambda: NOW)
-    await channel.close()
     faults = []
-    with closing(sqlite3.connect(folder / "queue.db")) as queue:
+    with closing(sqlite3.connect(path)) as queue:
         query = "SELECT id FROM entries JOIN turns USING (seq) WHERE turns.stream = ?"
         found = [entry for (entry,) in queue.execute(query, (STREAM,))]
         if promised.queued - set(found):

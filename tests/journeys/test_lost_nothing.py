@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -11,7 +12,7 @@ from protocol.chains import CaseChain, Known, Row
 from protocol.terms import Category
 from tests.actors import Officer, Sent, claims_in
 from tests.journeys.reviewers import approve_what_waits, at_the_desk, luck
-from tests.journeys.town import Town
+from tests.journeys.town import Town, now
 
 CLIENTS = 8
 PATIENCE = 240.0  # a lease, a repetition, and what they wait for
@@ -29,7 +30,7 @@ class Load:
 
     async def ask(self, officer: Officer) -> None:
         while not self.stopping:
-            sent = officer.request(targets=[f"@user{self.asked:05}"], categories=(Category.SUBSCRIBER,))
+            sent = officer.request(targets=[f"@user{self.asked:05}"], categories=(Category.SUBSCRIBER,), now=now())
             self.asked += 1
             receipt = await self._until_taken(sent)
             self.receipts.setdefault(officer.party, []).append((claims_in(receipt.encode())["case"], receipt))
@@ -50,6 +51,17 @@ class Load:
 
 @pytest.mark.timeout(3600)
 async def test_no_kill_loses_a_receipt_or_answers_twice(town: Town, rounds: int) -> None:
+    async def kill(number: int) -> None:
+        party = ("gateway", "desk")[number % 2]
+        town.kill(party)
+        await town.start(party)
+
+    total = await survived(town, rounds, kill)
+    print(f"\n{rounds} kills, {CLIENTS} clients: {total} requests taken, {total} answered once, 0 lost, 0 doubled")
+
+
+async def survived(town: Town, rounds: int, kill: Callable[[int], Awaitable[None]]) -> int:
+    """Load from eight clients, `kill` at random moments; then everything is looked at. Returns how many requests there were."""
     officers = [await town.admit(Officer(town.platform, f"kr-unit-{number}")) for number in range(CLIENTS)]
     load = Load(town)
     with at_the_desk(town) as (desk, review):
@@ -58,9 +70,7 @@ async def test_no_kill_loses_a_receipt_or_answers_twice(town: Town, rounds: int)
             for number in range(rounds):
                 await asyncio.sleep(luck(0.6))
                 approve_what_waits(desk, review, town)
-                party = ("gateway", "desk")[number % 2]
-                town.kill(party)
-                await town.start(party)
+                await kill(number)
             load.stopping = True
             await asyncio.gather(*clients)
 
@@ -74,7 +84,7 @@ async def test_no_kill_loses_a_receipt_or_answers_twice(town: Town, rounds: int)
         total += await checked(town, officer, load.receipts[officer.party])
     blobs = [path for path in (town.folder / "gateway/data/blobs").rglob("*") if path.is_file()]
     assert len({path.name for path in blobs}) == total, "one disclosure a case"
-    print(f"\n{rounds} kills, {CLIENTS} clients: {total} requests taken, {total} answered once, 0 lost, 0 doubled")
+    return total
 
 
 async def open_cases(town: Town, officer: Officer) -> list[str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import os
 import shutil
 import signal
@@ -51,6 +52,9 @@ class Town:
     platform: Platform = field(default_factory=lambda: Platform(now()))
     port: int = field(default_factory=free_port)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    engines: Mapping[str, str] = field(
+        default_factory=dict
+    )  # `store` and `channel`, where they are not the embedded ones
 
     @property
     def url(self) -> str:
@@ -60,6 +64,11 @@ class Town:
         """Keys, settings, and the desk's database of invented subscribers."""
         self.folder.mkdir(mode=0o700, exist_ok=True)
         self.platform.write(self.folder, self.port)
+        for party, names in (("gateway", ("store", "channel")), ("desk", ("channel",))):
+            config = self.folder / party / f"{party}.toml"
+            lines = [one for one in config.read_text().splitlines() if one.partition(" = ")[0] not in self.engines]
+            lines += [f"{name} = {json.dumps(self.engines[name])}" for name in names if name in self.engines]
+            config.write_text("\n".join(lines) + "\n")
         sample = rogatory("desk", "sample", self.folder / "desk")
         assert sample.returncode == 0, sample.stderr
 
