@@ -7,6 +7,7 @@ returned only when that transaction is durable.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final, final
 
 from channels.logs import get_log
@@ -14,7 +15,7 @@ from crypto.keys import SecretKey
 from gateway.commits import Commits
 from gateway.registry import Registry
 from gateway.store import CaseRow, Commit, Store
-from protocol import authorities, cases, receipts
+from protocol import authorities, cases, limits, receipts
 from protocol.authorities import Authority
 from protocol.cases import Case
 from protocol.chains import CaseChain, Known, RegistryChain, Row
@@ -38,6 +39,7 @@ from protocol.statements import Statement, Step, fresh, named, read, say
 from protocol.terms import Stage
 
 log = get_log()
+UNSWEPT: Final = limits.BLOB_ORPHAN - timedelta(minutes=5)  # ours: no commit takes that long
 TRIES: Final = 16  # how often a place may be taken by another row of the chain before we say that we are busy
 UNREJECTED: Final = frozenset(
     {"not-found", "overloaded", "not-durable", "stopping", "too-many", "stale", "from-the-future"}
@@ -107,7 +109,9 @@ class Intake:
             raise Refused("jti-reused", reason="jti under other bytes")
         if ask.aged:
             fresh(statement, now)
-            if not isinstance(statement.said, Application):  # anyone can send one in another's name: the door counts those
+            if not isinstance(
+                statement.said, Application
+            ):  # anyone can send one in another's name: the door counts those
                 self._spend(statement.issuer, now)
         try:
             return await self._taken(statement, sealed, now, ask)
@@ -249,7 +253,7 @@ class Intake:
         after = cases.advance(before.case, step)
         if isinstance(said, Request | Supplement):
             self._sealed_to_desk(after, said.particulars)
-        blobs = await self._blobs(statement)
+        blobs = await self._blobs(statement, now)
         receipt = self._receipt(before.link, after, step, now)
         commit = Commit(
             case_id,
@@ -275,12 +279,16 @@ class Intake:
         if not set(part.recipients) <= keyset.sealing_ids(entity):
             raise Refused("recipient-unknown", reason="sealed to no key of the desk")
 
-    async def _blobs(self, statement: Statement) -> tuple[Digest, ...]:
-        """The blobs that a statement names: they must be here, be of the named size, and have come from its sender."""
+    async def _blobs(self, statement: Statement, now: Instant) -> tuple[Digest, ...]:
+        """The blobs that a statement names: they must be here, be of the named size, and have come from its sender.
+
+        One that the sweep may take in the next minutes is as one that is gone: it is put again.
+        """
         wanted = [(one.sha256, one.size) for one in _blobs_of(statement)]
         for number, (digest, size) in enumerate(wanted):
             found = await self._store.blob(Digest(digest))
-            if found is None or found.size != size or found.owner != statement.issuer:
+            swept = found is not None and found.case is None and found.at <= now - UNSWEPT
+            if found is None or swept or found.size != size or found.owner != statement.issuer:
                 raise Refused("blob-missing", places=(Place(f"/blobs/{number}", "a blob that you PUT before"),))
         return tuple(Digest(digest) for digest, _ in wanted)
 

@@ -3,13 +3,12 @@
 What a reader may not see is 404, the same as what does not exist. Nothing here is opened.
 """
 
-import hashlib
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import BinaryIO, Final, final
+from typing import Final, final
 
 from crypto.keys import KeyId
-from gateway.blobs import in_thread, mismatch
+from gateway.blobs import Tally
 from gateway.door import Answer, Asked, File, Parts, Route, Takes
 from gateway.ranges import Span, etag, select
 from gateway.routes.shared import READING, segment
@@ -76,10 +75,11 @@ class _Calls:
             raise Refused("media-type", reason=f"not {OCTETS}")
         sender = asked.proven()
         found = await self._parts.store.blob(digest)
-        if found is not None and self._parts.blobs.holds(digest):
+        if found is not None and await self._parts.blobs.holds(digest):
             return await self._again(asked, found, sender)
-        async with self._parts.blobs.arriving(digest, MOST[sender.holder.role]) as arriving:
-            async for chunk in asked.chunks(MOST[sender.holder.role]):
+        most, length = MOST[sender.holder.role], asked.request.content_length
+        async with self._parts.blobs.arriving(digest, most, length) as arriving:
+            async for chunk in asked.chunks(most):
                 await arriving.write(chunk)
             size = await arriving.keep()
             await self._parts.store.blob_stored(digest, size, sender.issuer, asked.now)
@@ -87,13 +87,13 @@ class _Calls:
 
     async def _again(self, asked: Asked, found: BlobRow, sender: Statement) -> Answer:
         """The same bytes again. Whether another sent them first is not told."""
-        size, hashed = 0, hashlib.sha256()
-        async for chunk in asked.chunks(MOST[sender.holder.role]):
-            hashed.update(chunk)
-            size += len(chunk)
-        if hashed.hexdigest() != found.digest:
-            raise mismatch()
-        return _stored(found.digest, size, new=found.owner != sender.issuer)
+        most = MOST[sender.holder.role]
+        tally = Tally(found.digest, most)
+        async for chunk in asked.chunks(most):
+            tally.count(chunk)
+            tally.hash(chunk)
+        tally.check()
+        return _stored(found.digest, tally.size, new=found.owner != sender.issuer)
 
     async def get(self, asked: Asked) -> Answer:
         digest = segment(asked, "sha256", parse_digest)
@@ -117,7 +117,7 @@ class _Calls:
         span = _span(asked, digest, size)
         if span is None:
             return _answer(digest, None, b"")
-        content: BinaryIO = await in_thread(self._parts.blobs.path(digest).open, "rb")
+        content = await self._parts.blobs.open(digest, span.start, span.stop)
         return _answer(digest, span, File(content, span, fetched if span.last else None))
 
     def _sees_blob(self, reader: Statement, found: BlobRow, case: Case | None) -> bool:

@@ -48,6 +48,7 @@ class BlobRow:
     owner: PartyId
     case: CaseId | None
     entity: str | None
+    at: Instant  # when it came last
 
 
 @final
@@ -131,7 +132,7 @@ class Store(Protocol):
         ...
 
     async def blob_stored(self, digest: Digest, size: int, owner: PartyId, at: Instant) -> None:
-        """A blob is on disk. Sending it again changes nothing."""
+        """A blob is on disk. Its sender may send it again: while no statement names it, its time begins anew."""
         ...
 
     async def blob_fetched(self, case: CaseId, digest: Digest, at: Instant) -> frozenset[Digest]:

@@ -208,7 +208,10 @@ class PostgresStore:
     async def blob(self, digest: Digest) -> BlobRow | None:
         """By primary key."""
         found = await self._ask(q.BLOB, digest=_raw(digest))
-        return BlobRow(digest, found[0][0], PartyId(found[0][1]), found[0][2], found[0][3]) if found else None
+        if not found:
+            return None
+        size, owner, chain, entity, at = found[0]
+        return BlobRow(digest, size, PartyId(owner), chain, entity, instant(at))
 
     async def orphans(self, before: Instant, limit: int) -> list[Digest]:
         """By the index of what no statement names."""

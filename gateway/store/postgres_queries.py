@@ -58,7 +58,10 @@ SELECT u.n, r.digest, r.chain, r.receipt FROM unnest($1::text[], $2::text[]) WIT
 CROSS JOIN LATERAL (SELECT digest, chain, receipt FROM rows WHERE rows.issuer = u.issuer AND rows.jti = u.jti LIMIT 1) AS r
 """
 CHAIN: Final = "SELECT receipt, statement FROM rows WHERE chain = $1 ORDER BY seq"
-STORED: Final = "INSERT INTO blobs (digest, size, owner, at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
+STORED: Final = """
+INSERT INTO blobs (digest, size, owner, at) VALUES ($1, $2, $3, $4)
+ON CONFLICT (digest) DO UPDATE SET at = excluded.at WHERE blobs.chain IS NULL AND blobs.owner = excluded.owner
+"""
 LOCKED: Final = "SELECT digest, fetched IS NOT NULL FROM blobs WHERE chain = $1 ORDER BY digest FOR UPDATE"
 FETCHED: Final = "UPDATE blobs SET fetched = coalesce(fetched, $1) WHERE digest = $2 AND chain = $3"
 FORGOTTEN: Final = "DELETE FROM blobs WHERE digest = ANY($1::bytea[]) AND chain IS NULL"
@@ -130,7 +133,7 @@ CASES: Final = query(
 )
 SEALED: Final = query(select(t.sealed.c.content, t.sealed.c.chain).where(t.sealed.c.digest == bindparam("digest")))
 BLOB: Final = query(
-    select(t.blobs.c.size, t.blobs.c.owner, t.blobs.c.chain, t.blobs.c.entity).where(
+    select(t.blobs.c.size, t.blobs.c.owner, t.blobs.c.chain, t.blobs.c.entity, t.blobs.c.at).where(
         t.blobs.c.digest == bindparam("digest")
     )
 )

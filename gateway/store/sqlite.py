@@ -65,7 +65,9 @@ class SqliteStore:
         row = (_raw(digest), size, owner, numeric(at))
         await self._write(
             lambda writer: writer.execute(
-                "INSERT OR IGNORE INTO blobs (digest, size, owner, at) VALUES (?, ?, ?, ?)", row
+                "INSERT INTO blobs (digest, size, owner, at) VALUES (?, ?, ?, ?) ON CONFLICT (digest)"
+                " DO UPDATE SET at = excluded.at WHERE chain IS NULL AND owner = excluded.owner",
+                row,
             )
         )
 
@@ -173,8 +175,8 @@ class SqliteStore:
 
     async def blob(self, digest: Digest) -> BlobRow | None:
         """By primary key."""
-        row = self._one("SELECT size, owner, chain, entity FROM blobs WHERE digest = ?", (_raw(digest),))
-        return None if row is None else BlobRow(digest, row[0], PartyId(row[1]), row[2], row[3])
+        row = self._one("SELECT size, owner, chain, entity, at FROM blobs WHERE digest = ?", (_raw(digest),))
+        return None if row is None else BlobRow(digest, row[0], PartyId(row[1]), row[2], row[3], instant(row[4]))
 
     async def orphans(self, before: Instant, limit: int) -> list[Digest]:
         """By the index of what no statement names."""

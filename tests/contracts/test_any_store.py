@@ -189,6 +189,18 @@ async def test_a_blob_belongs_to_its_first_sender_until_a_statement_names_it(sto
     assert (found.case, found.entity) == (a_case(1).chain, "main")
 
 
+async def test_a_blob_that_its_sender_puts_again_has_its_time_anew(store: Store) -> None:
+    digest, later = a_digest("blob"), NOW + timedelta(hours=1)
+    await store.blob_stored(digest, 10, A, NOW)
+    await store.blob_stored(digest, 10, B, later)
+    assert await store.orphans(later, 10) == [digest]
+    await store.blob_stored(digest, 10, A, later)
+    assert await store.orphans(later, 10) == []
+    found = await store.blob(digest)
+    assert found is not None
+    assert (found.owner, found.at) == (A, later)
+
+
 async def test_only_what_no_statement_names_is_an_orphan(store: Store) -> None:
     named, orphan = a_digest("named"), a_digest("orphan")
     for digest in (named, orphan):

@@ -52,6 +52,11 @@ def until(holds: Callable[[], bool], process: subprocess.Popen[bytes], log: Path
         time.sleep(0.1)
 
 
+def end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+
+
 def listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
@@ -136,7 +141,8 @@ def postgres(host: Host, folder: Path) -> Iterator[None]:
     with (folder / "log").open("w") as log:
         server = subprocess.Popen([programs / "postgres", *place, *arguments], stderr=log, user=user, cwd=folder)
     try:
-        until(lambda: listens(host.ports["postgres"]), server, folder / "log")
+        asking = [programs / "pg_isready", "--quiet", "-h", folder, "-p", str(host.ports["postgres"])]
+        until(lambda: subprocess.run(asking, check=False, user=user).returncode == 0, server, folder / "log")
         script = home / "docker-entrypoint-initdb.d/init.sql"
         asked = [
             programs / "psql",
@@ -241,7 +247,7 @@ def serve_and_work(image: Image, host: Host, stack: ExitStack) -> None:
     config = host.home("gateway") / "etc/rogatory/gateway.toml"
     serve = ("gateway", "serve", "--config", config)
     served = image.start(*serve, cwd=folder, log=logs[0], ROGATORY_GATEWAY_PORT=str(port))
-    stack.callback(served.kill)
+    stack.callback(end, served)
     assert not image.ready(host.ports["redis"])  # what is no gateway is not ready
     until(lambda: image.ready(port), served, logs[0])
 
@@ -249,7 +255,7 @@ def serve_and_work(image: Image, host: Host, stack: ExitStack) -> None:
     assert sample.returncode == 0, sample.stderr
     config = host.home("desk") / "etc/rogatory/desk.toml"
     worked = image.start("desk", "work", "--config", config, cwd=folder, log=logs[1])
-    stack.callback(worked.kill)
+    stack.callback(end, worked)
     until(lambda: "desk.started" in logs[1].read_text(), worked, logs[1])
 
     time.sleep(2)  # a few rounds of their loops

@@ -34,7 +34,9 @@ FAILING: Final = {  # libfiu's names of what may fail, and how often
     "posix/io/sync/fsync": 0.05,
     "posix/io/sync/fdatasync": 0.05,
 }
-BALLAST: Final = 8_000_000  # bytes that are there at first, and then make room: for a whole write-ahead log, and its pages
+BALLAST: Final = (
+    8_000_000  # bytes that are there at first, and then make room: for a whole write-ahead log, and its pages
+)
 PER_ROUND: Final = 16
 
 

@@ -19,6 +19,9 @@ CALLS: Final = (
     "openat,?open,?creat,close,write,pwrite64,writev,pwritev,pwritev2,ftruncate,truncate,fallocate,fsync,fdatasync,"
     "sync_file_range,?unlink,unlinkat,?rename,?renameat,renameat2,?link,linkat,dup,?dup2,dup3"
 )
+STRANGE: Final = frozenset(
+    {"writev", "pwritev", "pwritev2", "fallocate", "sync_file_range", "truncate", "dup", "dup2", "dup3"}
+)
 _LINE: Final = re.compile(rb"^(\d+) +(?:<\.\.\. (\w+) resumed>|(\w+)\()(.*)$")
 _RESULT: Final = re.compile(rb"\) += (-?\d+|\?)[^)]*(?:\([^)]*\) ?)*$")
 _UNFINISHED: Final = b" <unfinished ...>"
@@ -63,7 +66,9 @@ def steps_of(trace: Path) -> list[Step]:
         thread, _, name, rest = found.groups()
         result = _RESULT.search(rest, max(0, len(rest) - 200))
         if name is not None:
-            under_way[thread] = _begun(name.decode(), rest.removesuffix(_UNFINISHED) if result is None else rest[: result.start()])
+            under_way[thread] = _begun(
+                name.decode(), rest.removesuffix(_UNFINISHED) if result is None else rest[: result.start()]
+            )
             steps.append(Step(under_way[thread], ended=False))
         if result is not None:
             call = under_way.pop(thread)
@@ -158,6 +163,19 @@ class Disk:
         self._names: dict[str, list[File | None]] = {}  # where each leads: surely, and then by each change since
         self._open: dict[int, File | str] = {}  # a file, or the path of the folder or of the markers
         self._syncing: dict[int, int] = {}  # a sync under way, by its call: the turn in which it began
+        # What is written may reach the disk from the moment that it was asked; a name and a sync count from the return.
+        self._at_start: dict[str, Callable[[Call], None]] = {
+            "close": self._closed,
+            **dict.fromkeys(("write", "pwrite64"), self._written),
+            **dict.fromkeys(("fsync", "fdatasync"), self._syncs),
+        }
+        self._at_end: dict[str, Callable[[Call], None]] = {
+            "ftruncate": self._resized,
+            **dict.fromkeys(("openat", "open", "creat"), self._opened),
+            **dict.fromkeys(("fsync", "fdatasync"), self._synced),
+            **dict.fromkeys(("unlink", "unlinkat"), self._removed),
+            **dict.fromkeys(("link", "linkat", "rename", "renameat", "renameat2"), self._named_anew),
+        }
 
     def do(self, step: Step) -> None:
         """Go on by one step. Raises AssertionError for a call on the folder's files that is not modelled."""
@@ -165,36 +183,10 @@ class Disk:
         call = step.call
         if step.ended and (call.result is None or call.result < 0):
             self._failed(call)
-            return
-        match call.name:
-            case "openat" | "open" | "creat":
-                if step.ended:
-                    self._opened(call)
-            case "close":
-                if not step.ended:
-                    self._open.pop(call.number, None)
-            case "write" | "pwrite64":
-                if not step.ended:
-                    self._written(call)
-            case "ftruncate":
-                if step.ended and isinstance(file := self._open.get(call.number), File):
-                    file.asked.append(Resize(self._turn, call.last()))
-            case "fsync" | "fdatasync":
-                self._synced(call, ended=step.ended)
-            case "unlink" | "unlinkat" if step.ended:
-                if (name := self._name(call.texts[0])) is not None:
-                    self._lead(name, None)
-            case "link" | "linkat" | "rename" | "renameat" | "renameat2" if step.ended:
-                self._named_anew(call)
-            case name if name.startswith("dup"):
-                if call.number in self._open:
-                    raise AssertionError(f"{name} of a file in the folder")
-            case "writev" | "pwritev" | "pwritev2" | "fallocate" | "sync_file_range":
-                if call.number in self._open:
-                    raise AssertionError(f"{call.name} on a file in the folder")
-            case "truncate":
-                if self._name(call.texts[0]) is not None:
-                    raise AssertionError("truncate of a file in the folder")
+        elif (work := (self._at_end if step.ended else self._at_start).get(call.name)) is not None:
+            work(call)
+        elif call.name in STRANGE and self._touches(call):
+            raise AssertionError(f"{call.name} on a file in the folder is not modelled")
 
     def left(self, luck: random.Random) -> dict[str, bytes]:
         """What may be found after the power went off now: the files by name."""
@@ -246,15 +238,32 @@ class Disk:
                 raise AssertionError("a write without a place on a file in the folder")
             file.asked.append(Write(self._turn, call.last(), data))
 
-    def _synced(self, call: Call, *, ended: bool) -> None:
-        file = self._open.get(call.number)
-        if not ended:
-            self._syncing[id(call)] = self._turn
-        elif isinstance(file, File):
-            file.synced(self._syncing.pop(id(call)))
+    def _syncs(self, call: Call) -> None:
+        self._syncing[id(call)] = self._turn
+
+    def _synced(self, call: Call) -> None:
+        file, began = self._open.get(call.number), self._syncing.pop(id(call))
+        if isinstance(file, File):
+            file.synced(began)
         elif file == self._folder:
             for name, ways in self._names.items():
                 self._names[name] = ways[-1:]
+
+    def _closed(self, call: Call) -> None:
+        self._open.pop(call.number, None)
+
+    def _resized(self, call: Call) -> None:
+        if isinstance(file := self._open.get(call.number), File):
+            file.asked.append(Resize(self._turn, call.last()))
+
+    def _removed(self, call: Call) -> None:
+        if (name := self._name(call.texts[0])) is not None:
+            self._lead(name, None)
+
+    def _touches(self, call: Call) -> bool:
+        if call.texts and call.name == "truncate":
+            return self._name(call.texts[0]) is not None
+        return call.number in self._open
 
     def _failed(self, call: Call) -> None:
         file = self._open.get(call.number) if call.name in {"fsync", "fdatasync", "pwrite64"} else None

@@ -121,13 +121,13 @@ class Load:
             await self.heart.from_desk(*accepted)
 
     async def _queue(self) -> None:
-        """Put something into the queue, and take half of what is there out of it."""
+        """Put something into the queue, and mostly take one out of it."""
         channel = self.heart.channel
         entry = Entry(os.urandom(16), os.urandom(700))
         await channel.publish(STREAM, [entry])
         self.tell({"published": entry.id.hex()})
-        if self.luck.random() < 0.3:
-            leases = await channel.receive(STREAM, limit=2, lease=timedelta(hours=1), wait=timedelta(0))
+        if self.luck.random() < 0.7:
+            leases = await channel.receive(STREAM, limit=1, lease=timedelta(hours=1), wait=timedelta(0))
             for lease in leases:
                 self.tell({"acking": lease.entry.id.hex()})
             await channel.ack(leases)

@@ -107,7 +107,9 @@ def tracing() -> str | None:
     """Why nothing can be recorded here, or None."""
     if shutil.which("strace") is None:
         return "strace is not to be had on this machine: scripts/install-strace.sh"
-    done = subprocess.run(["strace", "-f", "--seccomp-bpf", "-o", "/dev/null", "true"], capture_output=True, check=False)
+    done = subprocess.run(
+        ["strace", "-f", "--seccomp-bpf", "-o", "/dev/null", "true"], capture_output=True, check=False
+    )
     return None if done.returncode == 0 else "strace may not trace here, or is older than 5.3"
 
 
@@ -216,13 +218,18 @@ def _torn(record: sqlite3.Connection, promised: Promised) -> list[str]:
     if (found := record.execute("PRAGMA integrity_check").fetchall()) != [("ok",)]:
         faults.append(f"integrity: {found[0][0]}")
     for fault, query in (
-        ("a row without its sealed part", "SELECT 1 FROM rows WHERE sealed IS NOT NULL AND sealed NOT IN (SELECT digest FROM sealed)"),
+        (
+            "a row without its sealed part",
+            "SELECT 1 FROM rows WHERE sealed IS NOT NULL AND sealed NOT IN (SELECT digest FROM sealed)",
+        ),
         ("a statement twice", "SELECT 1 FROM rows WHERE statement IS NOT NULL GROUP BY digest HAVING count(*) > 1"),
         (
             "a chain with a gap, or unlike its list entry",
-            "SELECT 1 FROM (SELECT chain, count(*) AS many, max(seq) AS top, min(seq) AS first FROM rows GROUP BY chain)"
-            " LEFT JOIN cases ON cases.id = chain LEFT JOIN authorities ON authorities.id = chain"
-            " WHERE first <> 1 OR top <> many OR coalesce(cases.steps, iif(authorities.id IS NULL, 0, many)) <> many",
+            (
+                "SELECT 1 FROM (SELECT chain, count(*) AS many, max(seq) AS top, min(seq) AS first FROM rows GROUP BY chain)"
+                " LEFT JOIN cases ON cases.id = chain LEFT JOIN authorities ON authorities.id = chain"
+                " WHERE first <> 1 OR top <> many OR coalesce(cases.steps, iif(authorities.id IS NULL, 0, many)) <> many"
+            ),
         ),
     ):
         if record.execute(query).fetchone() is not None:
@@ -245,9 +252,7 @@ def _unlike(record: sqlite3.Connection) -> list[str]:
     return faults
 
 
-async def _unreadable(
-    store: SqliteStore, promised: Promised, keyset: Keyset, luck: random.Random | None
-) -> list[str]:
+async def _unreadable(store: SqliteStore, promised: Promised, keyset: Keyset, luck: random.Random | None) -> list[str]:
     """Chains that do not hold, of those that were promised."""
     registry = Registry(keyset)
     chains = sorted({str(fact["taken"]) for fact in promised.taken.values() if fact["sealed"] is not None})

@@ -19,6 +19,8 @@ def test_a_full_disk_refuses_keeps_its_word_and_goes_on_when_there_is_room(tmp_p
     found = json.loads(ran(on_a_disk_of("10m", tmp_path, child)))
     assert set(found["while_full"]) == {"not-durable"}
     assert found["refused"] >= REFUSED
-    assert found["promised"] > found["refused"] + 3, "some were taken before it was full, and all that were refused, after"
+    assert found["promised"] > found["refused"] + 3, (
+        "some were taken before it was full, and all that were refused, after"
+    )
     assert found["faults"] == [], "each receipt has its row, once; every chain holds"
     assert found["cases"] == found["promised"] - 3, "one case each: what was refused left nothing"

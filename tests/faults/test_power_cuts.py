@@ -11,6 +11,7 @@ from tests.faults.rooms import in_memory
 
 CUTS = 1_000
 FEW = 150
+LOST = {"a receipt without its row", "a case without an owner"}
 
 
 @pytest.fixture
@@ -40,7 +41,17 @@ def test_nor_does_one_on_a_disk_that_fails(room: Path) -> None:
 def test_a_store_that_does_not_wait_for_the_disk_is_found_out(room: Path) -> None:
     found = survived(recorded(room, 60, weakened=True), FEW, 3, room / "cut")
     assert found.faults["a receipt without its row"] > FEW // 10
-    assert set(found.faults) <= {"a receipt without its row"}, "WAL with NORMAL loses the last, and breaks nothing"
+    assert set(found.faults) <= LOST, "WAL with NORMAL loses the last, and breaks nothing"
+
+
+@pytest.mark.xfail(
+    reason="a lease or ack is not waited for: when its bytes are lost in a failed sync, so is what follows"
+)
+def test_nor_is_an_entry_lost_that_was_published_on_a_disk_that_fails(room: Path) -> None:
+    recording = recorded(room, 150, failing=True, parties="queue")
+    found = survived(recording, 2 * FEW, 4, room / "cut")
+    found.add(survived(recording, 2 * FEW, 5, room / "cut"))
+    assert found.broken == 0, found
 
 
 def test_two_survivals_are_told_together() -> None:

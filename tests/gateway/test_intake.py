@@ -315,3 +315,12 @@ async def test_forged_bytes_under_a_used_jti_learn_nothing_of_it(heart: Heart, o
     await heart.take(*sent)
     forged = Mallory.flipped(sent.statement, 2)
     assert (await refusal(heart, forged, sent.sealed)).code == "signature-invalid"
+
+
+async def test_a_blob_that_the_sweep_may_take_is_as_one_that_is_gone(heart: Heart, officer: Officer) -> None:
+    await heart.store.blob_stored(A_BLOB, 6, officer.party, heart.clock.now())
+    heart.clock.at += timedelta(hours=23, minutes=55)
+    named = (Blob(sha256=A_BLOB, size=6),)
+    assert (await refusal(heart, *officer.request(now=heart.clock.now(), blobs=named))).code == "blob-missing"
+    await heart.store.blob_stored(A_BLOB, 6, officer.party, heart.clock.now())
+    assert (await heart.take(*officer.request(now=heart.clock.now(), blobs=named))).new
