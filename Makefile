@@ -67,6 +67,10 @@ lock: $(VENV)/.lint ## write requirements/*.txt from pyproject.toml, keeping tod
 upgrade: $(VENV)/.lint ## the same, with the newest versions that are a week old
 	@sh scripts/write-locks.sh --upgrade
 
+.PHONY: pin
+pin: ## read the images' digests from their registry into docker/images.env
+	@sh scripts/pin-images.sh docker
+
 .PHONY: clean
 clean: ## remove all that these commands have made, .venv included
 	rm -rf $(VENV) .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
@@ -93,5 +97,5 @@ $(VENV)/.lint: requirements/lint.txt $(VENV)/.runtime
 	@touch $@
 
 # The foreign implementations that our files are held against.
-$(VENV)/.foreign: requirements/node.txt $(VENV)/.made scripts/prepare-foreign.sh $(wildcard scripts/install-age.sh scripts/install-redis.sh scripts/install-strace.sh tests/foreign/package*.json)
+$(VENV)/.foreign: requirements/node.txt $(VENV)/.made scripts/prepare-foreign.sh $(wildcard scripts/install-*.sh tests/foreign/package*.json)
 	@$(IN_VENV) sh scripts/prepare-foreign.sh $(VENV)

@@ -333,7 +333,9 @@ class Client:
     async def _refused(self, owed: Owed, answered: Answered) -> Refused | Answered:
         """What to raise. A refusal for good moves the statement aside, with the gateway's signed no if it gave one."""
         told = refusal(answered)
-        if answered.status not in _FOR_GOOD:
+        if (
+            answered.status not in _FOR_GOOD or not answered.code
+        ):  # a page of some proxy, which has no code, decides nothing
             return told
         rejection = answered.problem.get("rejection")
         signed = rejection.encode() if isinstance(rejection, str) else None

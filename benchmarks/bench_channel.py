@@ -18,7 +18,7 @@ from channels import Entry
 from channels.sqlite import SqliteChannel
 
 BODY = 1024
-BATCHES = (1, 16, 64, 256)
+BATCHES = (1, 16, 64, 256, 1_000)
 ENTRIES = 8192
 LEASE, WAIT = timedelta(minutes=1), timedelta(0)
 

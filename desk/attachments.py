@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from io import BufferedRandom
 from pathlib import Path
+from typing import Final
 
 from crypto.errors import SealingError
 from crypto.sealing import unseal
@@ -16,6 +17,8 @@ from desk.blobs import Blobs
 from desk.review import Opened
 from protocol.ids import Digest
 from protocol.problems import Refused
+
+NAME_BYTES: Final = 200  # of 255 that a file system takes, with room for number and `.part`
 
 
 async def fetched(found: Opened, blobs: Blobs, identities: Sequence[str], folder: Path) -> list[Path]:
@@ -30,10 +33,20 @@ async def fetched(found: Opened, blobs: Blobs, identities: Sequence[str], folder
         sealed = folder / f".{number}.age"
         try:
             await blobs.get(sealed, Digest(attachment.sha256), sizes[attachment.sha256])
-            paths.append(_opened(sealed, identities, folder / f"{number}-{attachment.name}", attachment.plain_sha256))
+            paths.append(
+                _opened(sealed, identities, folder / f"{number}-{fitting(attachment.name)}", attachment.plain_sha256)
+            )
         finally:
             sealed.unlink(missing_ok=True)
     return paths
+
+
+def fitting(name: str) -> str:
+    """A document's name as a file system takes it: cut where it has too many bytes, its ending kept."""
+    stem, dot, ending = name.rpartition(".")
+    if len(name.encode()) <= NAME_BYTES or len(ending.encode()) > NAME_BYTES // 4:
+        return name.encode()[:NAME_BYTES].decode(errors="ignore")
+    return stem.encode()[: NAME_BYTES - len(ending.encode()) - 1].decode(errors="ignore") + dot + ending
 
 
 def _opened(sealed: Path, identities: Sequence[str], to: Path, digest: str) -> Path:

@@ -23,7 +23,7 @@ from crypto.boxes import Receiver, Sender
 from crypto.errors import CryptoError
 from crypto.keyring import Keyring, read_passphrase
 from crypto.keys import Ed25519Secret, P256Secret, SecretKey, X25519Secret, read_jwk
-from gateway.blobs import Blobs
+from gateway.blobs import Blobs, open_blobs
 from gateway.clock import Ticker
 from gateway.commits import Arrivals, Commits
 from gateway.door import Listener, Parts
@@ -147,7 +147,7 @@ async def _built(settings: GatewaySettings, keys: Keys, store: Store, channel: C
     commits = Commits(store, arrivals)
     buckets = Buckets(per_minute=settings.requests_per_minute, burst=settings.burst)
     intake = Intake(store, registry, commits, keys.signing, secrets.token_bytes, buckets.spend)
-    blobs = Blobs(settings.data / "blobs")
+    blobs = open_blobs(settings.blobs)
     relays = tuple(_relay(entity, keys, store, intake, registry, channel, clock) for entity in keys.keyset.entities())
     parts = Parts(
         settings=settings,

@@ -13,7 +13,7 @@ from gateway.intake import Intake
 from gateway.relay import Clock
 from gateway.store import CaseRow, Store, StoreError
 from protocol import limits
-from protocol.ids import Digest, digest_of, numeric
+from protocol.ids import CaseId, Digest, Instant, digest_of, numeric
 from protocol.problems import Refused
 from protocol.terms import Stage
 
@@ -21,6 +21,8 @@ log = get_log()
 TICK: Final = timedelta(seconds=5)
 LEASE: Final = timedelta(seconds=30)
 BATCH: Final = 256
+RECOVER: Final = timedelta(hours=1)  # ours: how often what dead senders of blobs left is cleared
+PUT_OFF: Final = timedelta(hours=1)  # ours: until a case whose notice could not be given is tried again
 
 
 @final
@@ -33,6 +35,8 @@ class Ticker:
         self._blobs = blobs
         self._clock = clock
         self._holder = holder
+        self._recovered = clock.now()  # the listener does it at its start
+        self._put_off: dict[CaseId, Instant] = {}
 
     async def ticking(self) -> None:
         """Tick for as long as the process lives."""
@@ -49,15 +53,28 @@ class Ticker:
         if not await self._store.lease("clock", self._holder, now, LEASE):
             return 0
         steps = 0
-        for row in await self._store.overdue(now, BATCH):
-            steps += await self._overdue(row)
+        self._put_off = {case: until for case, until in self._put_off.items() if now < until}
+        for row in await self._store.overdue(now, BATCH + len(self._put_off)):
+            if row.case not in self._put_off:
+                steps += await self._overdue(row)
         steps += await self._sweep()
+        if now - self._recovered >= RECOVER:
+            self._recovered = now
+            await self._blobs.recover(self._recorded)
         return steps
 
     async def _overdue(self, row: CaseRow) -> int:
         """The signed notice that the answer is overdue. Its cause is the due time that passed."""
-        receipt = await self._intake.note(row.case, Stage.OVERDUE, due_passed(row), self._clock.now())
-        if receipt is None:
+        now = self._clock.now()
+        try:
+            receipt = await self._intake.note(row.case, Stage.OVERDUE, due_passed(row), now)
+        except Refused as refused:
+            log.warning(
+                "statement.refused", case=row.case, authority=row.authority, code=refused.code, reason=refused.reason
+            )
+            receipt = None
+        if receipt is None:  # one case that cannot be noticed now must not hold up the others
+            self._put_off[row.case] = now + PUT_OFF
             return 0
         log.warning("case.overdue", case=row.case, authority=row.authority, stage=Stage.OVERDUE.value)
         return 1
@@ -72,6 +89,9 @@ class Ticker:
                     await self._blobs.remove(digest)
             log.info("blobs.swept", entries=len(orphans))
         return len(orphans)
+
+    async def _recorded(self, digest: Digest) -> bool:
+        return await self._store.blob(digest) is not None
 
 
 def due_passed(row: CaseRow) -> Digest:

@@ -62,6 +62,7 @@ class Commits:
         self._waiting: list[_Waiting] = []
         self._some = asyncio.Event()
         self._idle = asyncio.Event()
+        self._ended = False
         self._idle.set()
 
     async def add(self, commit: Commit) -> bool:
@@ -69,6 +70,8 @@ class Commits:
 
         Raises Refused: `overloaded`, `not-durable`.
         """
+        if self._ended:
+            raise Refused("stopping", reason="commits have ended", wait=1)
         if len(self._waiting) >= MOST_WAITING:
             raise Refused("overloaded", reason="commit queue full", wait=1)
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -77,20 +80,28 @@ class Commits:
         return await asyncio.shield(done)
 
     async def run(self) -> None:
-        """Commit group after group, for as long as the process lives."""
-        while True:
-            await self._some.wait()
-            group, self._waiting = self._waiting[:GROUP], self._waiting[GROUP:]
-            if not self._waiting:
-                self._some.clear()
-            self._idle.clear()
-            await self._commit(group)
-            if not self._waiting:
-                self._idle.set()
+        """Commit group after group, for as long as the process lives. When it ends, nobody is left waiting."""
+        group: list[_Waiting] = []
+        try:
+            while True:
+                await self._some.wait()
+                group, self._waiting = self._waiting[:GROUP], self._waiting[GROUP:]
+                if not self._waiting:
+                    self._some.clear()
+                self._idle.clear()
+                await self._commit(group)
+                if not self._waiting:
+                    self._idle.set()
+        finally:
+            self._ended = True
+            for one in (*group, *self._waiting):
+                _fail(one, "ended")
+            self._waiting = []
+            self._idle.set()
 
     async def drained(self) -> None:
-        """Until nothing waits and nothing is in flight."""
-        while self._waiting or not self._idle.is_set():
+        """Until nothing waits and nothing is in flight; at once when commits have ended."""
+        while not self._ended and (self._waiting or not self._idle.is_set()):
             await self._idle.wait()
             await asyncio.sleep(0)
 
@@ -99,7 +110,7 @@ class Commits:
             kept = await self._store.append([one.commit for one in group])
         except StoreError as error:
             for one in group:
-                _fail(one, error)
+                _fail(one, error.flaw)
             return
         for one, stands in zip(group, kept, strict=True):
             if not one.done.done():
@@ -108,8 +119,8 @@ class Commits:
                 self._arrivals.tell(one.commit.chain)
 
 
-def _fail(one: _Waiting, error: StoreError) -> None:
+def _fail(one: _Waiting, flaw: str) -> None:
     """An error answer is ambiguous: the row may stand. Only a retry, which finds it or takes it, makes that safe."""
     if not one.done.done():
-        one.done.set_exception(Refused("not-durable", reason=error.flaw, wait=1))
+        one.done.set_exception(Refused("not-durable", reason=flaw, wait=1))
         one.done.exception()  # seen: whoever waited may have left

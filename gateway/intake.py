@@ -15,6 +15,7 @@ from crypto.keys import SecretKey
 from gateway.commits import Commits
 from gateway.registry import Registry
 from gateway.store import CaseRow, Commit, Store
+from gateway.store import Known as Stood
 from protocol import authorities, cases, limits, receipts
 from protocol.authorities import Authority
 from protocol.cases import Case
@@ -40,6 +41,7 @@ from protocol.terms import Stage
 
 log = get_log()
 UNSWEPT: Final = limits.BLOB_ORPHAN - timedelta(minutes=5)  # ours: no commit takes that long
+LONGEST_MEMBER: Final = 200  # characters of a rejection's `member`; the problem document has the whole
 TRIES: Final = 16  # how often a place may be taken by another row of the chain before we say that we are busy
 UNREJECTED: Final = frozenset(
     {"not-found", "overloaded", "not-durable", "stopping", "too-many", "stale", "from-the-future"}
@@ -103,7 +105,7 @@ class Intake:
         name = named(raw)
         old = await self._store.named(name.issuer, name.jti)
         if old is not None and old.digest == name.digest:  # (1) the same bytes, the same receipt
-            return Taken(old.receipt, new=False, chain=old.chain)
+            return await self._again(old)
         statement = read(raw, self._registry, now, kinds=ask.kinds)  # (2)
         if old is not None:  # told to nobody but who signed both
             raise Refused("jti-reused", reason="jti under other bytes")
@@ -138,6 +140,7 @@ class Intake:
                 return Taken(prepared.commit.receipt, new=True, chain=chain)
             if (old := await self._meanwhile(statement)) is not None:
                 return old
+            await self._registry.caught_up(chain, self._store)
         raise Refused("overloaded", reason="chain too busy", wait=1)
 
     async def note(self, case_id: CaseId, stage: Stage, cause: Digest, now: Instant) -> bytes | None:
@@ -189,7 +192,7 @@ class Intake:
         """A signed no to an authenticated statement; None for what is no judgement of it."""
         if refused.code in UNREJECTED:
             return None
-        member = refused.places[0].pointer if refused.places else None
+        member = refused.places[0].pointer if refused.places else ""
         said = Rejection(
             iss=self._registry.platform,
             aud=statement.issuer,
@@ -198,7 +201,7 @@ class Intake:
             of=statement.digest,
             code=refused.code,
             article=refused.article or None,
-            member=member,
+            member=member if 0 < len(member) <= LONGEST_MEMBER and member.isprintable() else None,
         )
         return say(said, self._secret())
 
@@ -209,6 +212,11 @@ class Intake:
             return None
         if old.digest != statement.digest:
             raise Refused("jti-reused", reason="jti under other bytes")
+        return await self._again(old)
+
+    async def _again(self, old: Stood) -> Taken:
+        """The receipt that was given. A registry row that stands is applied, also when its commit once seemed to fail."""
+        await self._registry.caught_up(old.chain, self._store)
         return Taken(old.receipt, new=False, chain=old.chain)
 
     async def _prepared(
@@ -253,7 +261,7 @@ class Intake:
         after = cases.advance(before.case, step)
         if isinstance(said, Request | Supplement):
             self._sealed_to_desk(after, said.particulars)
-        blobs = await self._blobs(statement, now)
+        blobs = await self._blobs(statement, case_id, now)
         receipt = self._receipt(before.link, after, step, now)
         commit = Commit(
             case_id,
@@ -279,16 +287,17 @@ class Intake:
         if not set(part.recipients) <= keyset.sealing_ids(entity):
             raise Refused("recipient-unknown", reason="sealed to no key of the desk")
 
-    async def _blobs(self, statement: Statement, now: Instant) -> tuple[Digest, ...]:
+    async def _blobs(self, statement: Statement, case: CaseId, now: Instant) -> tuple[Digest, ...]:
         """The blobs that a statement names: they must be here, be of the named size, and have come from its sender.
 
-        One that the sweep may take in the next minutes is as one that is gone: it is put again.
+        One that the sweep may take in the next minutes, or that belongs to another case, is as one that is not here.
         """
         wanted = [(one.sha256, one.size) for one in _blobs_of(statement)]
         for number, (digest, size) in enumerate(wanted):
             found = await self._store.blob(Digest(digest))
             swept = found is not None and found.case is None and found.at <= now - UNSWEPT
-            if found is None or swept or found.size != size or found.owner != statement.issuer:
+            elsewhere = found is not None and found.case not in {None, case}
+            if found is None or swept or elsewhere or found.size != size or found.owner != statement.issuer:
                 raise Refused("blob-missing", places=(Place(f"/blobs/{number}", "a blob that you PUT before"),))
         return tuple(Digest(digest) for digest, _ in wanted)
 
@@ -301,7 +310,11 @@ class Intake:
             jti=uuid7(now, self._entropy(10)),
             salt=self._entropy(receipts.SALT),
         )
-        return say(said, self._secret())
+        secret = self._secret()
+        holder = self._registry.keyset.holder(secret.public.id)
+        if holder is None or not holder.valid(step.at):  # nobody would believe this receipt
+            raise Refused("not-durable", reason="the gateway's signing key does not count now", wait=60)
+        return say(said, secret)
 
 
 def _chain_of(statement: Statement) -> str:

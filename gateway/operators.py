@@ -126,23 +126,27 @@ class OperatorClient:
         return digest_of(raw), await self._posted(party, raw)
 
     async def heard(self, party: PartyId, of: Digest, patience: timedelta) -> bool:
-        """Whether a desk's signed acceptance of a registry statement came back within `patience`."""
+        """Whether every desk's signed acceptance of a registry statement came back within `patience`."""
         until = self._now() + patience
         while True:
             async with self._http() as http:
                 raw = await http.get_json(f"/v1/authorities/{party}/acceptances/{of}")
-            if any(self._accepts(one.encode(), of) for one in Acceptances.model_validate_json(raw).acceptances):
+            found = Acceptances.model_validate_json(raw).acceptances
+            heard = {entity for one in found if (entity := self._accepts(one.encode(), party, of)) is not None}
+            if heard >= set(self._keyset.entities()):
                 return True
             if self._now() >= until:
                 return False
             await asyncio.sleep(LOOK_AGAIN.total_seconds())
 
-    def _accepts(self, raw: bytes, of: Digest) -> bool:
+    def _accepts(self, raw: bytes, party: PartyId, of: Digest) -> str | None:
+        """The entity whose desk accepted that very statement, or None."""
         try:
-            said = read(raw, Known(self._keyset), self._now(), kinds=(ACCEPTANCE,)).saying(Acceptance)
+            statement = read(raw, Known(self._keyset), self._now(), kinds=(ACCEPTANCE,))
         except Refused:
-            return False
-        return said.accepted and said.of == of
+            return None
+        said = statement.saying(Acceptance)
+        return statement.holder.entity if (said.accepted, said.authority, said.of) == (True, party, of) else None
 
     async def _posted(self, party: PartyId, raw: bytes) -> Receipt:
         async with self._http() as http:

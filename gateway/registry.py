@@ -4,18 +4,21 @@ The rule is `protocol.authorities`; the record is the store. This module keeps w
 `statements.read`. It is told of each new registry row before the row's receipt leaves.
 """
 
+import re
 from collections.abc import Iterable
-from typing import final
+from typing import Final, final
 
 from crypto.keys import KeyId
 from gateway.store import Store
 from protocol.authorities import Authority, active
 from protocol.chains import RegistryChain
-from protocol.ids import PartyId
+from protocol.ids import AUTHORITY_PATTERN, PartyId
 from protocol.keyset import Keyset
 from protocol.problems import Refused
 from protocol.sayings import SigningKeys
 from protocol.statements import Holder, key_of
+
+AUTHORITY: Final = re.compile(AUTHORITY_PATTERN, re.ASCII)
 
 
 @final
@@ -44,6 +47,15 @@ class Registry:
             raise RuntimeError("an empty registry chain")
         self._chains[authority.id] = chain
         self._holders.update({one.key.id: one for one in authority.holders})
+
+    async def caught_up(self, chain: str, store: Store) -> None:
+        """Read an authority's chain again when the store has more of it: another process's, or what seemed to have failed."""
+        if AUTHORITY.fullmatch(chain) is None:
+            return  # a case
+        held = self._chains.get(PartyId(chain))
+        rows = await store.chain(chain)
+        if rows and (held is None or held.link.seq <= len(rows)):
+            self.put(RegistryChain.read(rows, self.keyset))
 
     def chain(self, party: PartyId) -> RegistryChain:
         """The chain of an authority; an empty one when it never applied."""

@@ -136,9 +136,12 @@ class Relay:
     def _acceptance(self, raw: bytes, now: Instant) -> Statement | None:
         """The desk's word that it holds something, or None: a decision, or what `take` refuses with its reason."""
         try:
-            return read(raw, self._registry, now, kinds=(ACCEPTANCE,))
+            held = read(raw, self._registry, now, kinds=(ACCEPTANCE,))
         except Refused:
             return None
+        if held.holder.entity != self._entity:
+            raise Refused("key-role", reason="an acceptance by another entity's desk")
+        return held
 
 
 def accepts_request(statement: Statement) -> bool:

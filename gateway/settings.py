@@ -27,6 +27,7 @@ class GatewaySettings(BaseSettings):
     channel: str
     data: Path = Path("data")
     store: str = ""  # the record's URL; nothing: a SQLite file in `data`
+    blobs: str = ""  # where ciphertext lies; nothing: a folder in `data`
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8440
     public_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#]+$")] = "http://127.0.0.1:8440"
@@ -43,5 +44,6 @@ def load(config: Path) -> GatewaySettings:
     found, folder = read(GatewaySettings, config)
     paths = {name: folder / getattr(found, name) for name in ("ring", "passphrase_file", "keyset", "root", "data")}
     store = found.store or f"sqlite:///{paths['data'] / 'gateway.db'}"
-    urls = {"channel": beside(found.channel, folder), "store": beside(store, folder)}
+    blobs = found.blobs or f"file://{paths['data'].resolve() / 'blobs'}"
+    urls = {"channel": beside(found.channel, folder), "store": beside(store, folder), "blobs": blobs}
     return found.model_copy(update=paths | urls)

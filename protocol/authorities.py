@@ -6,6 +6,7 @@ statement with the reason. Who may sign which kind was settled by `statements.re
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from enum import StrEnum
 from typing import final
 
@@ -189,8 +190,11 @@ def _rekeyed(authority: Authority, said: Rekey, at: Instant) -> Authority:
     known = {one.key.id: one for one in authority.holders}
     if not kept <= known.keys() and prover in known:
         raise Refused("invalid-member", places=(Place("/inner", "signed by a new key"),), reason="inner by an old key")
+    end = at + timedelta(
+        seconds=1
+    )  # receipts count whole seconds: what was taken in this one, before, stays verifiable
     ended = tuple(
-        replace(one, until=at) if one.until is None else one for one in authority.holders if one.key.id not in kept
+        replace(one, until=end) if one.until is None else one for one in authority.holders if one.key.id not in kept
     )
     reused = {one.key.id for one in authority.holders if one.until is not None} & kept
     if reused:

@@ -26,9 +26,9 @@ if [ -f scripts/install-age.sh ]; then
     bash scripts/install-age.sh || missing="$missing age"
 fi
 
-if [ -f scripts/install-redis.sh ]; then
-    sh scripts/install-redis.sh || missing="$missing redis"
-fi
+for program in redis strace libfiu; do
+    sh "scripts/install-$program.sh" || missing="$missing $program"
+done
 
 if [ -f tests/foreign/package-lock.json ]; then
     node_is_new_enough || install_node

@@ -221,6 +221,3 @@ def _objects(url: str) -> Blobs:
 ENGINES: Final[Mapping[str, Callable[[str], Blobs]]] = MappingProxyType(
     {"file": _folder, "s3": _objects, "gs": _objects, "az": _objects}
 )
-
-
-from gateway.blobs.folder import FolderBlobs as Blobs  # type: ignore[no-redef,assignment]  # noqa: E402, F811 (until app opens by URL)

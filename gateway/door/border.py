@@ -6,10 +6,11 @@ in the log before its answer leaves: where the record is not kept, nothing is ha
 """
 
 import asyncio
+import os
 import re
 from collections.abc import Iterable, Mapping
 from itertools import count
-from typing import Final, final
+from typing import BinaryIO, Final, final
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -17,6 +18,7 @@ from aiohttp import web
 from channels.logs import get_log
 from crypto import strict
 from crypto.errors import NotStrict
+from gateway.blobs import Pieces, in_thread
 from gateway.door.calls import Answer, Asked, File, Parts, Route, Takes
 from gateway.store import StoreError
 from protocol import limits
@@ -267,9 +269,11 @@ class Door:
                     await response.prepare(asked.request)
                     await response.write_eof()
         except TimeoutError:
-            if asked.request.transport is not None:
-                asked.request.transport.abort()
-            raise ConnectionResetError from None
+            raise _cut(asked) from None
+        except (OSError, StoreError) as error:  # the answer has begun: what is cut short can be seen by its length
+            if not isinstance(error, ConnectionError):
+                log.exception("request.failed", error, request=asked.id)
+            raise _cut(asked) from None
         return response
 
     async def _told(self, file: File, asked: Asked) -> None:
@@ -281,16 +285,37 @@ class Door:
             log.exception("request.failed", error, request=asked.id, authority=asked.party)
 
 
+def _cut(asked: Asked) -> ConnectionResetError:
+    """End the connection in the middle of an answer."""
+    if asked.request.transport is not None:
+        asked.request.transport.abort()
+    return ConnectionResetError()
+
+
 async def _sent_file(file: File, response: web.StreamResponse, request: web.BaseRequest) -> None:
-    """By the kernel's sendfile, slice by slice, so that each has its own time."""
+    """Slice by slice, so that each has its own time."""
     await response.prepare(request)
-    loop = asyncio.get_running_loop()
-    for start in range(file.span.start, file.span.stop, SLICE):
-        if request.transport is None:
-            raise ConnectionResetError
-        async with asyncio.timeout(SLICE_TIME):
-            await loop.sendfile(request.transport, file.content, start, min(SLICE, file.span.stop - start))
+    if isinstance(file.content, Pieces):
+        async for piece in file.content:
+            async with asyncio.timeout(SLICE_TIME):
+                await response.write(piece)
+    else:
+        for start in range(file.span.start, file.span.stop, SLICE):
+            async with asyncio.timeout(SLICE_TIME):
+                await _sent_slice(file.content, start, min(SLICE, file.span.stop - start), response, request)
     await response.write_eof()
+
+
+async def _sent_slice(
+    content: BinaryIO, start: int, size: int, response: web.StreamResponse, request: web.BaseRequest
+) -> None:
+    """By the kernel's sendfile, where the loop has it: uvloop has not."""
+    if request.transport is None:
+        raise ConnectionResetError
+    try:
+        await asyncio.get_running_loop().sendfile(request.transport, content, start, size)
+    except NotImplementedError:
+        await response.write(await in_thread(os.pread, content.fileno(), size, start))
 
 
 def _matched(pattern: tuple[str, ...], segments: list[str]) -> dict[str, str] | None:

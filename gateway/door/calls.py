@@ -9,7 +9,7 @@ from typing import BinaryIO, Final, final
 from aiohttp import web
 from pydantic import BaseModel
 
-from gateway.blobs import Blobs, too_large
+from gateway.blobs import Blobs, Pieces, too_large
 from gateway.commits import Arrivals
 from gateway.intake import Intake
 from gateway.proofs import Buckets, Proofs
@@ -50,9 +50,9 @@ class Parameter:
 @final
 @dataclass(frozen=True, slots=True)
 class File:
-    """Bytes of an open file as an answer. The door closes it; `sent` is awaited when the last of them has left."""
+    """Bytes of an open file, or that come from afar. The door closes it; `sent` is awaited when the last of them has left."""
 
-    content: BinaryIO
+    content: BinaryIO | Pieces
     span: Span
     sent: Callable[[], Awaitable[None]] | None = None
 

@@ -4,7 +4,6 @@ What a reader may not see is 404, the same as what does not exist. Nothing here 
 """
 
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Final, final
 
 from crypto.keys import KeyId
@@ -82,7 +81,7 @@ class _Calls:
             async for chunk in asked.chunks(most):
                 await arriving.write(chunk)
             size = await arriving.keep()
-            await self._parts.store.blob_stored(digest, size, sender.issuer, asked.now)
+            await self._parts.store.blob_stored(digest, size, sender.issuer, self._parts.now())
         return _stored(digest, size, new=found is None)
 
     async def _again(self, asked: Asked, found: BlobRow, sender: Statement) -> Answer:
@@ -93,6 +92,9 @@ class _Calls:
             tally.count(chunk)
             tally.hash(chunk)
         tally.check()
+        await self._parts.store.blob_stored(
+            found.digest, tally.size, sender.issuer, self._parts.now()
+        )  # its time begins anew
         return _stored(found.digest, tally.size, new=found.owner != sender.issuer)
 
     async def get(self, asked: Asked) -> Answer:
@@ -103,7 +105,7 @@ class _Calls:
             case = None if found.case is None else (await self._parts.intake.case(found.case)).case
             if not self._sees_blob(reader, found, case):
                 raise _hidden()
-            fetched = self._fetched(asked, reader, digest, case)
+            fetched = self._fetched(reader, digest, case)
             return await self._file(asked, digest, found.size, fetched)
         sealed = await self._parts.store.sealed(digest)
         if sealed is None or not self._sees_case(reader, (await self._parts.intake.case(sealed[1])).case):
@@ -134,15 +136,17 @@ class _Calls:
             return case.asked.cover.entity == self._entity_of.get(reader.holder.key.id)
         return case.authority == reader.issuer
 
-    def _fetched(
-        self, asked: Asked, reader: Statement, digest: Digest, case: Case | None
-    ) -> Callable[[], Awaitable[None]] | None:
+    def _fetched(self, reader: Statement, digest: Digest, case: Case | None) -> Callable[[], Awaitable[None]] | None:
         """What is to be done when an authority has got the last byte of a disclosure: the proof is its cause."""
         if reader.holder.role is not Role.AUTHORITY or case is None or case.authority != reader.issuer:
             return None
         if digest not in {one.sha256 for one in case.disclosures}:
             return None
-        return partial(self._parts.intake.retrieved, CaseId(case.id), digest, digest_of(reader.raw), asked.now)
+
+        async def fetched() -> None:
+            await self._parts.intake.retrieved(CaseId(case.id), digest, digest_of(reader.raw), self._parts.now())
+
+        return fetched
 
 
 def _hidden() -> Refused:

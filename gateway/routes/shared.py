@@ -70,9 +70,9 @@ def segment(asked: Asked, name: str, parse: Callable[[str], Id]) -> Id:
 
 
 async def take(parts: Parts, asked: Asked, ask: Ask) -> Taken:
-    """Let intake take the body. A client that leaves does not stop it."""
+    """Let intake take the body, at the time when all of it was here. A client that leaves does not stop it."""
     body = asked.stated()
-    return await asyncio.shield(parts.intake.take(body.statement.encode(), _sealed(body), asked.now, ask))
+    return await asyncio.shield(parts.intake.take(body.statement.encode(), _sealed(body), parts.now(), ask))
 
 
 def receipt(taken: Taken, location: str) -> Answer:

@@ -219,11 +219,22 @@ class SqliteStore:
             try:
                 self._writer.execute("BEGIN IMMEDIATE")
                 result = work(self._writer)
-                await asyncio.get_running_loop().run_in_executor(self._thread, self._writer.commit)
+                await self._committed()
             except sqlite3.Error as error:
                 self._recover()
                 raise StoreError("not-written") from error
             return result
+
+    async def _committed(self) -> None:
+        """COMMIT in the thread. A caller that leaves does not leave it under way: the next writer finds it done."""
+        committing = asyncio.get_running_loop().run_in_executor(self._thread, self._writer.commit)
+        try:
+            await asyncio.shield(committing)
+        except asyncio.CancelledError:
+            await asyncio.wait([committing])
+            if committing.exception() is not None:
+                self._recover()
+            raise
 
     def _recover(self) -> None:
         """Roll back; a connection that cannot even do that is replaced."""
@@ -232,7 +243,13 @@ class SqliteStore:
                 self._writer.rollback()
         except sqlite3.Error:
             self._writer.close()
+            self._reconnect()
+
+    def _reconnect(self) -> None:
+        try:
             self._writer = _connected(self._path)
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError("not-written") from error
 
     def _one(self, query: str, values: tuple[object, ...]) -> tuple[Any, ...] | None:
         try:

@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.faults.power import Survival, recorded, survived, tracing  # noqa: E402  # found by the line above
+from tests.faults.power import FAILING, Survival, recorded, survived, tracing  # noqa: E402  # found by the line above
 from tests.faults.rooms import in_memory  # noqa: E402
 
 A_RECORDING = 2_500  # cuts of one recording: then the load is run anew
@@ -34,7 +34,7 @@ def one(seed: int, cuts: int, *, failing: bool = False, weakened: bool = False) 
     room = in_memory()
     try:
         parties = "desk" if failing else "desk queue"
-        recording = recorded(room, REQUESTS, failing=failing, weakened=weakened, parties=parties)
+        recording = recorded(room, REQUESTS, failing=FAILING if failing else (), weakened=weakened, parties=parties)
         return survived(recording, cuts, seed, room / "cut")
     finally:
         shutil.rmtree(room)

@@ -297,6 +297,19 @@ async def test_an_unknown_refusal_of_what_is_owed_is_told_and_moved_aside(stage:
     assert owed(stage) == []
 
 
+async def test_a_page_of_some_proxy_decides_nothing(stage: Stage) -> None:
+    def page(answered: Answered) -> None:
+        if answered.method == "POST":
+            answered.status = 403
+            answered.body = b"<html>Forbidden</html>"
+
+    async with stage.admitted() as client:
+        stage.bend = page
+        with pytest.raises(HttpAnswered):
+            await client.request(stage.order())
+        assert len(owed(stage)) == 1
+
+
 LATE = int(limits.CLOCKS.total_seconds()) + 61
 
 

@@ -19,7 +19,9 @@ from datetime import timedelta
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import psutil  # type: ignore[import-untyped]
 import pytest
 from obstore.store import LocalStore, MemoryStore, S3Store
@@ -29,8 +31,11 @@ from gateway.blobs.folder import FolderBlobs
 from gateway.blobs.objects import DOOR, PART, ObjectBlobs
 from gateway.store import StoreError
 from protocol import limits
+from protocol.cases import State
 from protocol.ids import Digest, digest_of
 from protocol.problems import Refused
+from tests.actors import Officer, Platform
+from tests.gateway.doorstep import doorstep
 
 SMALL = b"ciphertext" * 30_000  # one request
 LARGE = bytes(range(256)) * (10 * 4096) + b"end"  # 10 MiB and three bytes: more than a part, three windows
@@ -618,3 +623,70 @@ async def test_a_folders_blob_is_a_file_that_the_kernel_can_send(tmp_path: Path)
     content = await blobs.open(digest_of(SMALL), 5, 10)
     with content:
         assert os.pread(content.fileno(), 5, 5) == SMALL[5:10]
+
+
+# through the door
+
+
+@pytest.fixture
+def officer(platform: Platform) -> Officer:
+    return Officer(platform)
+
+
+@pytest.fixture
+def platform() -> Platform:
+    return Platform(post_quantum=False)
+
+
+async def test_a_disclosure_in_an_object_store_is_put_and_fetched_in_parts_and_delivers_its_case(
+    s3: S3, machine: None, tmp_path: Path, platform: Platform, officer: Officer
+) -> None:
+    bucket = s3.bucket()
+    async with doorstep(tmp_path, platform, blobs=s3.url(bucket)) as gate:
+        await gate.admitted(officer)
+        case = await gate.opened(officer)
+        await gate.decided(case, LARGE)
+        assert s3.keys(bucket) == [f"below/it/{at(LARGE)}"]
+        path = f"/v1/blobs/{digest_of(LARGE)}"
+        first = await gate.get(path, officer, Range="bytes=0-4999999")
+        assert (first.status, len(first.body)) == (206, 5_000_000)
+        rest = await gate.get(path, officer, Range="bytes=5000000-", If_Range=first.headers["ETag"])
+        assert first.body + rest.body == LARGE
+        async with asyncio.timeout(5):
+            while (await gate.case(case)).state is not State.DELIVERED:
+                await asyncio.sleep(0.01)
+        assert (await gate.put(LARGE, platform.desk, digest_of(b"other"))).code == "digest-mismatch"
+        assert s3.uploads(bucket) == []
+
+
+async def test_a_store_that_is_away_is_503_and_one_that_goes_in_the_middle_cuts_the_answer(
+    s3: S3, machine: None, tmp_path: Path, platform: Platform, officer: Officer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = s3.bucket()
+    async with doorstep(tmp_path, platform, blobs=s3.url(bucket)) as gate:
+        await gate.admitted(officer)
+        assert (await gate.put(LARGE, officer)).status == 201
+        blobs, path = gate.gateway.blobs, f"/v1/blobs/{digest_of(LARGE)}"
+        assert isinstance(blobs, ObjectBlobs)
+        store = blobs._store
+        asked = count()
+
+        class Failing:
+            async def get_range_async(self, *args: Any, **kwargs: Any) -> object:
+                if next(asked) == 1:
+                    raise OSError("gone")
+                return await store.get_range_async(*args, **kwargs)
+
+        monkeypatch.setattr(blobs, "_store", Failing())
+        with pytest.raises(aiohttp.ClientError):
+            await gate.get(path, officer)
+        assert gate.lines[-1]["event"] == "request.failed"
+        monkeypatch.setitem(_retries(), "max_retries", 0)
+        nowhere = open_blobs("s3://blobs?endpoint=http://127.0.0.1:1")
+        assert isinstance(nowhere, ObjectBlobs)
+        monkeypatch.setattr(blobs, "_store", nowhere._store)
+        assert (await gate.get(path, officer)).code == "not-durable"
+        told = await gate.put(SMALL, officer)
+        assert (told.code, told.headers["Retry-After"]) == ("not-durable", "5")
+        assert (await gate.get("/readyz")).status == 200
+        assert "secret" not in gate.written.getvalue()

@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -75,11 +76,11 @@ class Recording:
 
 
 def recorded(
-    at: Path, requests: int, *, weakened: bool = False, failing: bool = False, parties: str = "desk queue"
+    at: Path, requests: int, *, weakened: bool = False, failing: Sequence[str] = (), parties: str = "desk queue"
 ) -> Recording:
     """Run the load under strace in a new folder of `at`.
 
-    `failing`: some of its writes and syncs end in EIO. `weakened`: the store does not wait for the disk, so that promises
+    `failing`: strace's options that make some calls end in EIO. `weakened`: the store does not wait for the disk, so that promises
     must be found broken.
     """
     folder, markers, trace = at / "data", at / "markers", at / "trace"
@@ -87,7 +88,7 @@ def recorded(
     strace = ["strace", "-f", "--seccomp-bpf", "-qq", "-xx", "-s", "1000000", "-o", str(trace), f"--trace={CALLS}"]
     load = [sys.executable, "-m", "tests.faults.child", "power", str(folder), str(markers), f"--requests={requests}"]
     more = [f"--parties={parties}", *(["--weakened"] if weakened else [])]
-    ran([*strace, *(FAILING if failing else ()), *load, *more])
+    ran([*strace, *failing, *load, *more])
     facts = json.loads(markers.with_suffix(".json").read_text())
     keyset = read_keyset(facts["keyset"].encode(), read_jwk(facts["root"]), PartyId(facts["platform"]), None)
     recording = Recording(steps_of(trace), folder, markers, keyset)

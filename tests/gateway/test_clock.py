@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.blobs import Blobs
+from gateway.blobs.folder import FolderBlobs
 from gateway.clock import Ticker
 from protocol.ids import PartyId, digest_of
 from protocol.terms import Outcome
@@ -26,7 +26,7 @@ async def officer(heart: Heart) -> Officer:
 
 
 def ticker(heart: Heart, folder: Path, holder: str = "one") -> Ticker:
-    return Ticker(heart.store, heart.intake, Blobs(folder / "blobs"), heart.clock, holder)
+    return Ticker(heart.store, heart.intake, FolderBlobs(folder / "blobs"), heart.clock, holder)
 
 
 async def test_an_answer_that_is_owed_gets_one_signed_notice(heart: Heart, officer: Officer, tmp_path: Path) -> None:
@@ -49,6 +49,18 @@ async def test_what_was_answered_is_never_overdue(heart: Heart, officer: Officer
     await heart.take(decision, ask=FROM_DESK)
     heart.clock.at += timedelta(days=100)
     assert await ticker(heart, tmp_path).tick() == 0
+
+
+async def test_one_case_that_cannot_be_read_holds_up_no_other(heart: Heart, officer: Officer, tmp_path: Path) -> None:
+    broken, sound = await heart.request(officer), await heart.request(officer)
+    await heart.store._write(
+        lambda writer: writer.execute("UPDATE rows SET receipt = x'00' WHERE chain = ?", (broken,))
+    )
+    heart.clock.at += timedelta(days=10)
+    clock = ticker(heart, tmp_path)
+    assert await clock.tick() == 1
+    assert (await heart.case(sound)).overdue
+    assert await clock.tick() == 0
 
 
 async def test_of_two_processes_one_alone_ticks(heart: Heart, officer: Officer, tmp_path: Path) -> None:
@@ -78,3 +90,15 @@ async def test_blobs_that_nobody_names_are_swept_after_a_day(heart: Heart, tmp_p
     heart.clock.at += timedelta(seconds=1)
     assert await clock.tick() == 1
     assert await heart.store.blob(digest_of(A_BLOB)) is None
+
+
+async def test_what_dead_senders_left_is_cleared_each_hour(heart: Heart, tmp_path: Path) -> None:
+    clock = ticker(heart, tmp_path)
+    mark = tmp_path / "blobs/arriving" / f"{digest_of(b'blob')}.1"
+    mark.write_bytes(b"bl")
+    heart.clock.at += timedelta(hours=1) - timedelta(seconds=1)
+    await clock.tick()
+    assert mark.exists()
+    heart.clock.at += timedelta(seconds=1)
+    await clock.tick()
+    assert not mark.exists()

@@ -20,9 +20,10 @@ class SlowStore:
     def __init__(self) -> None:
         self.groups: list[list[str]] = []
         self.broken = False
+        self.takes = 0.01
 
     async def append(self, commits: Sequence[Commit]) -> list[bool]:
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(self.takes)
         if self.broken:
             raise StoreError("disk-full")
         self.groups.append([one.chain for one in commits])
@@ -92,3 +93,22 @@ async def test_who_waits_for_a_chain_is_told_and_others_are_not() -> None:
     assert not other.done()
     await other
     assert arrivals._waiting == {}
+
+
+async def test_when_commits_end_nobody_is_left_waiting() -> None:
+    store = SlowStore()
+    store.takes = 30
+    commits = Commits(store, Arrivals())  # type: ignore[arg-type]
+    running = asyncio.create_task(commits.run())
+    first = asyncio.create_task(commits.add(a_commit(0)))
+    await asyncio.sleep(0.001)
+    second = asyncio.create_task(commits.add(a_commit(1)))
+    await asyncio.sleep(0.001)
+    running.cancel()
+    results = await asyncio.gather(first, second, return_exceptions=True)
+    assert [one.code for one in results if isinstance(one, Refused)] == ["not-durable"] * 2
+    async with asyncio.timeout(1):
+        await commits.drained()
+    with pytest.raises(Refused) as refused:
+        await commits.add(a_commit(2))
+    assert refused.value.code == "stopping"

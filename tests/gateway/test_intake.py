@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -262,6 +263,7 @@ async def test_new_keys_count_at_once_and_old_ones_no_more(heart: Heart, officer
     taken = await heart.take(*officer.request())
     heart.clock.at += timedelta(seconds=10)
     await heart.take(officer.rekey(new, now=heart.clock.now()))
+    heart.clock.at += timedelta(seconds=1)
     assert (await refusal(heart, *old)).code == "key-not-active"
     assert (await heart.case(CaseId(taken.chain))).state is State.RECEIVED
     officer.secret = new
@@ -324,3 +326,46 @@ async def test_a_blob_that_the_sweep_may_take_is_as_one_that_is_gone(heart: Hear
     assert (await refusal(heart, *officer.request(now=heart.clock.now(), blobs=named))).code == "blob-missing"
     await heart.store.blob_stored(A_BLOB, 6, officer.party, heart.clock.now())
     assert (await heart.take(*officer.request(now=heart.clock.now(), blobs=named))).new
+
+
+async def test_a_request_and_a_rekey_in_one_second_leave_the_case_readable(heart: Heart, officer: Officer) -> None:
+    taken = await heart.take(*officer.request())
+    await heart.take(officer.rekey(Ed25519Secret.generate(), now=heart.clock.now()))
+    assert (await heart.case(CaseId(taken.chain))).state is State.RECEIVED
+
+
+async def test_a_suspension_whose_commit_seemed_to_fail_is_applied_when_it_comes_again(
+    heart: Heart, officer: Officer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = heart.store.append
+
+    async def ambiguous(commits: Any) -> list[bool]:
+        await real(commits)
+        raise StoreError("connection-lost")
+
+    raw = heart.platform.alice.standing(officer.party)
+    monkeypatch.setattr(heart.store, "append", ambiguous)
+    with pytest.raises(Refused) as refused:
+        await heart.take(raw)
+    assert refused.value.code == "not-durable"
+    monkeypatch.setattr(heart.store, "append", real)
+    assert not (await heart.take(raw)).new
+    assert (await refusal(heart, *officer.request())).code == "authority-not-active"
+
+
+async def test_a_blob_of_one_case_is_not_named_in_another(heart: Heart, officer: Officer) -> None:
+    await heart.store.blob_stored(A_BLOB, 6, officer.party, heart.clock.now())
+    named = (Blob(sha256=A_BLOB, size=6),)
+    await heart.take(*officer.request(blobs=named))
+    assert (await refusal(heart, *officer.request(blobs=named))).code == "blob-missing"
+
+
+async def test_a_hostile_place_in_a_refusal_is_left_out_of_the_rejection(heart: Heart, officer: Officer) -> None:
+    new = Ed25519Secret.generate()
+    raw = officer.rekey(new, now=heart.clock.now())
+    inner = Mallory(new).claims(claims_in(raw)["inner"].encode(), **{"x" * 300: 1})
+    bent = Mallory(officer.secret).claims(raw, inner=inner.decode())
+    refused = await refusal(heart, bent)
+    assert refused.code == "unknown-member"
+    assert refused.rejection is not None
+    assert "member" not in claims_in(refused.rejection)

@@ -138,3 +138,14 @@ async def test_the_desks_explanation_is_kept_sealed(heart: Heart, officer: Offic
     decision = heart.platform.desk.decision(await heart.case(case_id), Outcome.NO_DATA, explanation=part)
     await heart.from_desk(Envelope(statement=decision, sealed=sealed))
     assert await heart.store.sealed(Digest(digest_of(sealed))) == (sealed, case_id)
+
+
+async def test_another_entitys_desk_settles_nothing_here(tmp_path: Path) -> None:
+    async with beating(tmp_path, Platform(entities=("main", "eu"))) as heart:
+        officer = await heart.admitted(Officer(heart.platform))
+        case_id = await heart.request(officer)
+        foreign = heart.platform.desks["eu"].acceptance(await heart.case(case_id))
+        before = len(await heart.store.owed("main", heart.clock.now(), 99))
+        await heart.from_desk(Envelope(statement=foreign))
+        assert len(await heart.store.owed("main", heart.clock.now(), 99)) == before
+        assert (await heart.case(case_id)).accepted is None

@@ -20,6 +20,7 @@ from tests.actors import NOW, Chains, Mallory, Officer, Platform, claims_in, eve
 PLATFORM = Platform()
 ALICE, BOB = PLATFORM.alice, PLATFORM.bob
 MINUTE = timedelta(minutes=1)
+SECOND = timedelta(seconds=1)  # receipts count whole ones
 
 
 @pytest.fixture
@@ -303,11 +304,18 @@ def test_new_keys_count_from_their_receipt_and_old_ones_until_then(chains: Chain
     assert authority.state is ACTIVE
     known = chains.known(officer.party)
     assert read(early, known, before).holder.key == old.public  # what was said before stays verifiable
-    for at, raw in ((NOW + 2 * MINUTE, late), (NOW + 3 * MINUTE, early)):
+    for at, raw in ((NOW + 2 * MINUTE + SECOND, late), (NOW + 3 * MINUTE, early)):
         with pytest.raises(Refused) as found:
             read(raw, known, at)
         assert found.value.code == "key-not-active"
     assert read(officer.request(now=NOW + 2 * MINUTE).statement, known, NOW + 2 * MINUTE).holder.key == new.public
+
+
+def test_what_an_old_key_said_in_the_second_of_its_end_stays_verifiable(chains: Chains, officer: Officer) -> None:
+    chains.admitted(officer)
+    old, said = officer.secret, officer.request(now=NOW + MINUTE).statement
+    turned(chains, officer, NOW + MINUTE)
+    assert read(said, chains.known(officer.party), NOW + MINUTE).holder.key == old.public
 
 
 def test_a_new_key_did_not_count_before(chains: Chains, officer: Officer) -> None:
@@ -357,7 +365,7 @@ def test_old_keys_stay_ended_when_new_ones_follow(chains: Chains, officer: Offic
     turned(chains, officer, NOW + MINUTE)
     turned(chains, officer, NOW + 2 * MINUTE)
     ends = sorted(one.until or NOW for one in chains.authority(officer.party).holders)
-    assert ends == [NOW, NOW + MINUTE, NOW + 2 * MINUTE]
+    assert ends == [NOW, NOW + MINUTE + SECOND, NOW + 2 * MINUTE + SECOND]
 
 
 def test_a_new_key_is_proven_by_itself(chains: Chains, officer: Officer) -> None:
