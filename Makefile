@@ -36,7 +36,7 @@ demo: $(VENV)/.runtime ## the whole way of a request, told step by step (install
 .PHONY: test
 test: $(VENV)/.test $(VENV)/.foreign ## every test, then the coverage gates
 	@rm -f .coverage .coverage.*
-	$(IN_VENV) coverage run -m pytest -n 2
+	$(IN_VENV) coverage run -m pytest -n 2 --dist worksteal
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --include='crypto/*,protocol/*' --fail-under=100

@@ -14,7 +14,7 @@ import hypothesis
 import pytest
 from cryptography.hazmat.backends.openssl import backend as openssl
 
-FEW_ROUNDS = 5
+FEW_ROUNDS = 3
 LONGEST_NAME = 40
 HOUSE = "house"
 

@@ -11,7 +11,7 @@ from tests.faults.rooms import in_memory
 
 CUTS = 600
 FEW = 150
-OFTEN = ["--inject=fdatasync:error=EIO:when=12+4"]
+OFTEN = ["--inject=fdatasync:error=EIO:when=28+4"]
 LOST = {"a receipt without its row", "a case without an owner"}
 
 
@@ -47,6 +47,7 @@ def test_a_store_that_does_not_wait_for_the_disk_is_found_out(room: Path) -> Non
 
 def test_nor_is_an_entry_lost_that_was_published_on_a_disk_that_fails(room: Path) -> None:
     found = survived(recorded(room, 60, failing=OFTEN, parties="queue"), FEW, 4, room / "cut")
+    assert found.failed > 0, "the disk did fail"
     assert found.broken == 0, found
 
 

@@ -476,7 +476,7 @@ def test_what_a_key_signs_is_not_taken_into_a_row_of_a_time_when_it_does_not_cou
     assert found.value.code == "key-not-active"
     statement = chains.read(officer.request().statement)
     with pytest.raises(Refused) as found:
-        advance(None, Step(Stage.TAKEN, NOW + HOURS, statement.digest, statement))
+        advance(None, Step(Stage.TAKEN, NOW + HOURS + timedelta(seconds=1), statement.digest, statement))
     assert found.value.code == "key-not-active"
 
 
