@@ -104,6 +104,7 @@ def test_what_agrees_is_said(kind: str, members: dict[str, Any]) -> None:
         ("decision", {"disclosures": [PART, PART | {"size": 2}]}),
         ("decision", {"ground": "impossible"}),
         ("decision", {"accounts": -1}),
+        ("decision", NO_DATA | {"accounts": 1}),
         ("decision", NO_DATA | {"disclosures": [PART]}),
         ("decision", NO_DATA | {"categories": ["subscriber"]}),
         ("decision", NO_DATA | {"ground": "impossible"}),
