@@ -13,8 +13,9 @@ from typing import Final, final
 from crypto import strict
 from crypto.errors import NotStrict
 from protocol import limits
-from protocol.problems import Refused
+from protocol.problems import Place, Refused
 
+_SEALED: Final = Place("/sealed", f"base64 in its one spelling (RFC 4648 §4), of at most {limits.SEALED} bytes")
 MEMBERS: Final = frozenset({"statement", "receipt", "rejection", "sealed"})
 
 
@@ -61,17 +62,18 @@ def _token(value: object) -> bytes:
 
 
 def sealed_bytes(value: object) -> bytes:
-    """The bytes of a `sealed` member: canonical base64 (RFC 4648 §4), at most 64 KiB. Raises Refused."""
+    """The bytes of a `sealed` member, at the door and in a queue entry alike: canonical base64, at most 64 KiB.
+
+    Raises Refused (`invalid-member`, `too-large`).
+    """
     if not isinstance(value, str):
-        raise Refused("invalid-member", reason="sealed is no text")
+        raise Refused("invalid-member", places=(_SEALED,), reason="sealed is no text")
     if len(value) > limits.SEALED * 4 // 3 + 4:
         raise Refused("too-large", detail=f"A sealed part has at most {limits.SEALED} bytes.", reason="sealed too long")
     try:
         raw = base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):
-        raise Refused(
-            "invalid-member", detail="`sealed` is base64 (RFC 4648 §4).", reason="sealed not base64"
-        ) from None
+        raise Refused("invalid-member", places=(_SEALED,), reason="sealed not base64") from None
     if base64.b64encode(raw).decode("ascii") != value or len(raw) > limits.SEALED:
-        raise Refused("invalid-member", detail="`sealed` is canonical base64.", reason="sealed not canonical")
+        raise Refused("invalid-member", places=(_SEALED,), reason="sealed not canonical, or too long")
     return raw

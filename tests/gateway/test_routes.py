@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 
 from crypto.keys import Ed25519Secret, P256Secret
+from crypto.strict import b64url_decode
 from protocol import casefile, limits
 from protocol.cases import State
 from protocol.ids import CaseId, digest_of
-from protocol.sayings import Blob
+from protocol.sayings import Blob, Request
+from protocol.statements import claims, say
 from protocol.terms import Outcome, Standing
 from protocol.wire import AuthorityAnswer, CaseAnswer, CaseList, Health, ReceiptAnswer, ServiceAnswer, Statements
-from tests.actors import Mallory, Officer, Platform, an_answer
+from tests.actors import Mallory, Officer, Platform, an_answer, part_of
 from tests.gateway.doorstep import FROM_DESK, URL, Doorstep, doorstep
 
 ATTACHMENT = b"sealed attachment " * 10
@@ -287,6 +289,18 @@ async def test_a_sealed_part_has_one_spelling(gate: Doorstep, officer: Officer, 
     statement = officer.request().statement.decode()
     told = await gate.ask("POST", "/v1/cases", json={"statement": statement, "sealed": sealed})
     assert (told.code, told.told["errors"][0]["pointer"]) == ("invalid-member", "/sealed")
+
+
+@pytest.mark.parametrize("beyond", [0, 1, 2, 3])
+async def test_a_sealed_part_is_no_longer_than_a_queue_entry_can_carry(
+    gate: Doorstep, officer: Officer, beyond: int
+) -> None:
+    """Base64 comes in groups of three bytes: a bound on its length alone let up to three bytes pass that no desk takes."""
+    sealed = bytes(limits.SEALED + beyond)
+    part = part_of(sealed, [gate.platform.desk.recipient])
+    honest = claims(b64url_decode(officer.request().statement.split(b".")[1]), Request)
+    told = await gate.post("/v1/cases", say(honest.model_copy(update={"particulars": part}), officer.secret), sealed)
+    assert (told.status, told.code) == ((422, "invalid-member") if beyond else (201, None))
 
 
 async def test_a_refusal_of_a_known_sender_is_signed(gate: Doorstep, officer: Officer) -> None:
