@@ -311,6 +311,13 @@ SecretKey: TypeAlias = Ed25519Secret | P256Secret
 """A key that signs."""
 
 
+def signing_secret(secret: object) -> SecretKey:
+    """A secret that came out of a ring, as one that signs. `TypeError` when it is of another kind: the ring is the wrong one."""
+    if not isinstance(secret, Ed25519Secret | P256Secret):
+        raise TypeError("the ring holds another kind of key for signing")
+    return secret
+
+
 def fingerprint_words(digest: bytes, count: int = 10) -> tuple[str, ...]:
     """The first `count` times 11 bits of a SHA-256 `digest` as words to read out; ten are 110 bits.
 

@@ -23,7 +23,7 @@ from channels.sealed import Incoming, Outgoing
 from crypto.boxes import Receiver, Sender
 from crypto.errors import CryptoError
 from crypto.keyring import Keyring, SealingSecret, read_passphrase
-from crypto.keys import Ed25519Secret, P256Secret, SecretKey, X25519Secret, read_jwk
+from crypto.keys import SecretKey, X25519Secret, read_jwk, signing_secret
 from desk.blobs import Blobs, proofs
 from desk.disclosures import PART, Disclosures, Put
 from desk.filing import Filing
@@ -44,14 +44,6 @@ def system_now() -> Instant:
     return datetime.now(UTC)
 
 
-def signing_key(ring: Keyring, role: Role) -> SecretKey:
-    """The ring's current signing key of a role. Raises KeyringError."""
-    secret = ring.current(role).secret
-    if not isinstance(secret, Ed25519Secret | P256Secret):
-        raise TypeError("the ring holds another kind of key for signing")
-    return secret
-
-
 @final
 @dataclass(frozen=True, slots=True)
 class Desk:
@@ -64,7 +56,7 @@ class Desk:
 
     def signing(self) -> SecretKey:
         """The key that acceptances and decisions are signed with now."""
-        return signing_key(self.ring, Role.DESK)
+        return signing_secret(self.ring.current(Role.DESK).secret)
 
     @property
     def keys(self) -> Keys:

@@ -216,7 +216,8 @@ def _desk(home: Path) -> "Iterator[tuple[Desk, SecretKey, Instant]]":
     """The desk that a reviewer's folder names, his key, and the time."""
     from channels.logs import configure  # noqa: PLC0415
     from crypto.keyring import Keyring, read_passphrase  # noqa: PLC0415
-    from desk.app import open_desk, signing_key  # noqa: PLC0415
+    from crypto.keys import signing_secret  # noqa: PLC0415
+    from desk.app import open_desk  # noqa: PLC0415
     from desk.settings import load_desk, load_reviewer  # noqa: PLC0415
     from protocol.events import EVENTS  # noqa: PLC0415
     from protocol.terms import Role  # noqa: PLC0415
@@ -229,7 +230,7 @@ def _desk(home: Path) -> "Iterator[tuple[Desk, SecretKey, Instant]]":
             passphrase = read_passphrase(reviewer.passphrase_file)
         else:
             passphrase = click.prompt(f"Passphrase of {reviewer.ring}", hide_input=True, err=True).encode()
-        secret = signing_key(Keyring.open(reviewer.ring, passphrase), Role.REVIEWER)
+        secret = signing_secret(Keyring.open(reviewer.ring, passphrase).current(Role.REVIEWER).secret)
         desk = open_desk(settings, now)
         try:
             with os.fdopen(os.open(settings.data / LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a") as stream:

@@ -22,7 +22,7 @@ from channels.sealed import Incoming, Outgoing
 from crypto.boxes import Receiver, Sender
 from crypto.errors import CryptoError
 from crypto.keyring import Keyring, read_passphrase
-from crypto.keys import Ed25519Secret, P256Secret, SecretKey, X25519Secret, read_jwk
+from crypto.keys import SecretKey, X25519Secret, read_jwk, signing_secret
 from gateway.blobs import Blobs, open_blobs
 from gateway.clock import Ticker
 from gateway.commits import Arrivals, Commits
@@ -65,10 +65,7 @@ class Keys:
 
     def signing(self) -> SecretKey:
         """The key that receipts are signed with now."""
-        secret = self.ring.current(Role.GATEWAY).secret
-        if not isinstance(secret, Ed25519Secret | P256Secret):
-            raise TypeError("the ring holds another kind of key for signing")
-        return secret
+        return signing_secret(self.ring.current(Role.GATEWAY).secret)
 
     def boxes(self) -> list[X25519Secret]:
         """The keys that open what the desks send."""

@@ -17,7 +17,7 @@ from typing import Final, Self, final
 from channels.http import Http
 from crypto.errors import BadKey
 from crypto.keyring import Keyring, read_passphrase
-from crypto.keys import Ed25519Secret, P256Secret, SecretKey, read_jwk, read_words
+from crypto.keys import SecretKey, read_jwk, read_words, signing_secret
 from crypto.strict import dumps
 from protocol.authorities import Authority
 from protocol.chains import Known, RegistryChain, Row
@@ -75,10 +75,7 @@ class OperatorClient:
         root = read_jwk(json.loads((folder / settings.root).read_text()))
         keyset = read_keyset((folder / settings.keyset).read_bytes(), root, PartyId(settings.platform), now())
         ring = Keyring.open(folder / settings.ring, read_passphrase(folder / settings.passphrase_file))
-        secret = ring.current(Role.OPERATOR).secret
-        if not isinstance(secret, Ed25519Secret | P256Secret):
-            raise TypeError("the ring holds another kind of key for signing")
-        return cls(settings, keyset, secret, now)
+        return cls(settings, keyset, signing_secret(ring.current(Role.OPERATOR).secret), now)
 
     async def authorities(self) -> list[AuthorityAnswer]:
         """All authorities as the gateway lists them: where to look, no more."""

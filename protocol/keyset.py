@@ -46,6 +46,7 @@ class Keyset:
     until: Instant
     holders: Mapping[KeyId, Holder]
     keys: tuple[PlatformKey, ...]
+    sealed_to: Mapping[str, frozenset[KeyId]]  # by entity; worked out once, since every request is checked against it
 
     def holder(self, key: KeyId) -> Holder | None:
         """Whose signing key this is, or None."""
@@ -57,9 +58,7 @@ class Keyset:
 
     def sealing_ids(self, entity: str) -> frozenset[KeyId]:
         """The ids of all sealing keys that an entity's desk ever had in this keyset."""
-        return frozenset(
-            sealing_key_id(key.recipient) for key in self.keys if key.recipient is not None and key.entity == entity
-        )
+        return self.sealed_to.get(entity, frozenset())
 
     def queue(self, role: Role, entity: str, at: Instant) -> X25519Key:
         """The queue key of the gateway or of an entity's desk that is valid at `at`, the newest first."""
@@ -70,7 +69,7 @@ class Keyset:
 
     def entities(self) -> tuple[str, ...]:
         """The establishments that have a desk."""
-        return tuple(sorted({key.entity for key in self.keys if key.role is Role.DESK_SEALING}))
+        return tuple(self.sealed_to)
 
     def _valid(self, role: Role, entity: str, at: Instant) -> list[PlatformKey]:
         found = [
@@ -97,7 +96,7 @@ def read_keyset(raw: bytes, root: PublicKey, platform: PartyId, at: Instant | No
         holders = _holders(said, platform)
     except (BadKey, SealingError) as error:
         raise Refused("keyset-wrong", reason=f"a key of the keyset: {error.flaw}") from None
-    return Keyset(statement, platform, said.version, instant(said.until), holders, said.keys)
+    return Keyset(statement, platform, said.version, instant(said.until), holders, said.keys, _sealed_to(said))
 
 
 def newer(held: Keyset | None, found: Keyset) -> Keyset:
@@ -111,6 +110,15 @@ def newer(held: Keyset | None, found: Keyset) -> Keyset:
     if found.statement.digest != held.statement.digest:
         raise Refused("keyset-wrong", detail="Two keysets of one version.", reason=f"version {found.version} twice")
     return held
+
+
+def _sealed_to(said: KeysetSaying) -> Mapping[str, frozenset[KeyId]]:
+    """For each entity that has a desk, in the order of their names, the ids of its sealing keys."""
+    found: dict[str, set[KeyId]] = {}
+    for row in said.keys:
+        if row.recipient is not None:  # the sealing keys, and no others, are recipients
+            found.setdefault(row.entity, set()).add(sealing_key_id(row.recipient))
+    return MappingProxyType({entity: frozenset(found[entity]) for entity in sorted(found)})
 
 
 def _holders(said: KeysetSaying, platform: PartyId) -> Mapping[KeyId, Holder]:

@@ -33,6 +33,7 @@ from crypto.keys import (
     read_queue_jwk,
     read_words,
     sealing_key_id,
+    signing_secret,
 )
 from crypto.strict import b64url_decode, b64url_encode
 
@@ -383,3 +384,10 @@ def test_words_heard_are_words_shown(digest: bytes) -> None:
 def test_the_seed_is_where_libsodium_keeps_it() -> None:
     secret = Ed25519Secret.generate()
     assert nacl.bindings.crypto_sign_seed_keypair(secret.to_bytes())[0] == secret.public.point
+
+
+def test_what_signs_is_told_from_what_does_not() -> None:
+    for secret in (Ed25519Secret.generate(), P256Secret.generate()):
+        assert signing_secret(secret) is secret
+    with pytest.raises(TypeError):
+        signing_secret(X25519Secret.generate())
